@@ -1,0 +1,1 @@
+//! Wire types of the published APIs and their conversion to and from the model.

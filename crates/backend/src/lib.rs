@@ -1,0 +1,1 @@
+//! What runs instances: the Backend trait and its implementations.

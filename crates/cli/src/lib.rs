@@ -1,0 +1,1 @@
+//! homerun's client commands. They speak only the API.

@@ -1,0 +1,1 @@
+//! The data plane: it carries users' requests to instances.

@@ -1,0 +1,1 @@
+//! The rules of homerun: pure functions and types, without IO and without a clock.
