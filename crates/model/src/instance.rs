@@ -1,0 +1,173 @@
+//! An instance: one running copy of a revision.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::container::{Probe, Protocol, Volume, VolumeMount};
+use crate::names::{DeviceId, InstanceId, RevisionKey, ServiceName};
+use crate::quantity::{Cpu, Memory};
+
+/// Everything a backend needs to run an instance, decided before it is asked to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// The instance's id.
+    pub id: InstanceId,
+    /// The revision that it runs.
+    pub revision: RevisionKey,
+    /// The service that the revision belongs to.
+    pub service: ServiceName,
+    /// Its containers in the order given by the service. They start in the order of `start_waves`.
+    pub containers: Vec<ContainerSpec>,
+    /// Groups of container indexes; a group starts when every container of the groups before it has
+    /// passed its startup probe (or has started, if it has none).
+    pub start_waves: Vec<Vec<usize>>,
+    /// Volumes shared by the containers.
+    pub volumes: Vec<Volume>,
+    /// GPUs of the instance, all for the container [`ContainerSpec::gpu`].
+    pub gpus: Vec<DeviceId>,
+    /// Where requests go.
+    pub ingress: IngressPort,
+    /// When control decided to start it.
+    pub decided_at: Timestamp,
+}
+
+/// The port of an instance that takes requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct IngressPort {
+    /// Port number in the instance's own network.
+    pub port: u16,
+    /// What the container speaks there.
+    pub protocol: Protocol,
+}
+
+/// One container of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Name, unique in the instance, never empty.
+    pub name: String,
+    /// The pinned image, `NAME@sha256:...`.
+    pub image: String,
+    /// Replaces the image's entrypoint when not empty.
+    pub command: Vec<String>,
+    /// Replaces the image's command when not empty.
+    pub args: Vec<String>,
+    /// Replaces the image's working directory.
+    pub working_dir: Option<String>,
+    /// Environment on top of the image's, PORT and K_* included.
+    pub env: BTreeMap<String, String>,
+    /// CPU limit as asked; a backend caps it at what the machine has.
+    pub cpu: Cpu,
+    /// Memory limit as asked; a backend caps it at what the machine has.
+    pub memory: Memory,
+    /// Whether this container owns the instance's GPUs.
+    pub gpu: bool,
+    /// Gates the container's being ready.
+    pub startup_probe: Option<Probe>,
+    /// Restarts the instance when it fails.
+    pub liveness_probe: Option<Probe>,
+    /// The container's own port, which probes use unless they name another.
+    pub port: Option<u16>,
+    /// Where volumes appear.
+    pub volume_mounts: Vec<VolumeMount>,
+}
+
+/// What a backend reports of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedInstance {
+    /// What it was started with.
+    pub spec: InstanceSpec,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// When it reached each step.
+    pub stamps: Stamps,
+    /// What the user should know, for instance that a limit was capped or that the container listens on
+    /// 127.0.0.1 only.
+    pub warnings: Vec<String>,
+}
+
+/// The life of an instance.
+///
+/// ```text
+/// Creating -> Starting -> Ready -> Stopping -> Stopped
+///     \----------\----------\---------\------> Failed
+/// ```
+///
+/// Until it is Stopped or Failed an instance holds its GPUs; in those two states nothing of it is left
+/// (no process, mount, namespace, cgroup), and only the record waits to be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    /// Its sandbox is being made.
+    Creating,
+    /// Its containers run and have not all passed their startup probes.
+    Starting,
+    /// It can take requests.
+    Ready,
+    /// It was asked to stop and has not ended yet.
+    Stopping,
+    /// It ended as it was asked to.
+    Stopped,
+    /// It ended, or never came up, for a reason of its own.
+    Failed(Failure),
+}
+
+impl InstanceState {
+    /// Whether nothing of the instance is left but its record.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed(_))
+    }
+}
+
+/// Why an instance failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// Its sandbox could not be made or its program not started.
+    Create {
+        /// What went wrong, a sentence.
+        message: String,
+    },
+    /// A container ended before it was ready or while it should serve.
+    Exited {
+        /// The container's name.
+        container: String,
+        /// Exit code, 128 + N for signal N; unknown for a process that an earlier homerun started.
+        code: Option<i32>,
+        /// Whether the memory limit ended it.
+        out_of_memory: bool,
+        /// Whether it had been ready.
+        was_ready: bool,
+    },
+    /// A startup probe did not pass in time.
+    StartupProbe {
+        /// The container's name.
+        container: String,
+        /// What the last try said, for instance `connection refused`.
+        last_error: String,
+    },
+    /// A liveness probe failed too often.
+    LivenessProbe {
+        /// The container's name.
+        container: String,
+        /// What the last try said.
+        last_error: String,
+    },
+}
+
+/// When an instance reached each step of its life; the cold-start receipt and the meter read these.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stamps {
+    /// Its sandbox was begun.
+    pub creating: Option<Timestamp>,
+    /// Its first process was started.
+    pub started: Option<Timestamp>,
+    /// It passed its startup probes.
+    pub ready: Option<Timestamp>,
+    /// It was asked to stop.
+    pub stopping: Option<Timestamp>,
+    /// Its last process ended.
+    pub ended: Option<Timestamp>,
+}

@@ -1,0 +1,152 @@
+//! A service: the configuration that users edit, and the revisions it makes.
+
+mod defaults;
+mod rules;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::condition::Condition;
+use crate::gpu::GpuInventory;
+use crate::names::{Project, Region, RevisionName, ServiceKey};
+use crate::quota::Quotas;
+use crate::revision::RevisionTemplate;
+use crate::traffic::TrafficTarget;
+
+pub use defaults::defaults;
+pub use rules::validate;
+
+/// What a user says about a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// Labels of the service itself, without the system's.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the service itself that no field below speaks for, verbatim, without the system's.
+    pub annotations: BTreeMap<String, String>,
+    /// What revisions are made from.
+    pub template: RevisionTemplate,
+    /// Where requests go; never empty once defaults are filled in.
+    pub traffic: Vec<TrafficTarget>,
+    /// Who may reach the service's URLs.
+    pub ingress: Option<IngressSetting>,
+    /// Fewest instances over all revisions (`run.googleapis.com/minScale`).
+    pub min_instances: Option<u32>,
+    /// Most instances over all revisions (`run.googleapis.com/maxScale`).
+    pub max_instances: Option<u32>,
+    /// Requests need no permission whatever the policy says (`run.googleapis.com/invoker-iam-disabled`).
+    pub invoker_iam_disabled: Option<bool>,
+}
+
+/// Which networks may reach a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IngressSetting {
+    /// Everybody; the default.
+    All,
+    /// Only from inside.
+    Internal,
+    /// From inside and through a load balancer.
+    InternalAndCloudLoadBalancing,
+}
+
+/// A stored service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Project, region and name.
+    pub key: ServiceKey,
+    /// Unique for all time.
+    pub uid: String,
+    /// Counts the changes of `spec`, from 1.
+    pub generation: u64,
+    /// Counts the revisions made, for their names.
+    pub revisions_made: u64,
+    /// What the user said, defaults filled in.
+    pub spec: ServiceSpec,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Who made it.
+    pub creator: String,
+    /// When `spec` last changed.
+    pub updated_at: Timestamp,
+    /// Who changed it last.
+    pub last_modifier: String,
+    /// The id of the change under way or done last, for `run.googleapis.com/operation-id`.
+    pub operation_id: String,
+    /// When its deletion was asked for.
+    pub deleted_at: Option<Timestamp>,
+    /// What the loops have found and done.
+    pub status: ServiceStatus,
+}
+
+/// What is true of a service right now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// The generation that the rest of the status speaks of.
+    pub observed_generation: u64,
+    /// The newest revision.
+    pub latest_created_revision: Option<RevisionName>,
+    /// The newest revision that was proven.
+    pub latest_ready_revision: Option<RevisionName>,
+    /// Where requests go at present, every revision named.
+    pub traffic: Vec<ServingTarget>,
+    /// Conditions of the service.
+    pub conditions: Vec<Condition>,
+}
+
+/// A traffic target that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServingTarget {
+    /// The revision.
+    pub revision: RevisionName,
+    /// Whether it is served because it is the newest ready one.
+    pub latest: bool,
+    /// Share of requests, 0 to 100.
+    pub percent: u32,
+    /// Name under which this target alone is reachable.
+    pub tag: Option<String>,
+}
+
+/// What the rules must know besides the service itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The project that the service is in.
+    pub project: &'a Project,
+    /// GPU types and where they are.
+    pub gpus: &'a GpuInventory,
+    /// GPU quotas.
+    pub quotas: &'a Quotas,
+    /// The regions that exist here.
+    pub regions: &'a [Region],
+    /// Defaults and limits that the operator may set.
+    pub settings: &'a ServiceSettings,
+}
+
+/// Defaults and limits that Cloud Run's pages disagree on or that an operator may want otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceSettings {
+    /// Maximum instances of a revision that names none.
+    pub default_max_instances: u32,
+    /// Maximum instances of a GPU revision that names none; the quota may lower it (row G07).
+    pub default_max_instances_gpu: u32,
+    /// Requests at a time of a revision that names none.
+    pub default_concurrency: u32,
+    /// Idle time of instances, in seconds, where the service names none.
+    pub idle_timeout_seconds: u32,
+    /// Idle time of instances with a GPU, in seconds, where the service names none (row G19).
+    pub idle_timeout_gpu_seconds: u32,
+}
+
+impl Default for ServiceSettings {
+    fn default() -> Self {
+        Self {
+            default_max_instances: 100,
+            default_max_instances_gpu: 3,
+            default_concurrency: 80,
+            idle_timeout_seconds: 900,
+            idle_timeout_gpu_seconds: 600,
+        }
+    }
+}

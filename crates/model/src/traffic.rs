@@ -1,0 +1,23 @@
+//! Where a service's requests go.
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::RevisionName;
+
+/// One target of a service's traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficTarget {
+    /// The revision, or `None` for the newest ready one.
+    pub revision: Option<RevisionName>,
+    /// Share of requests, 0 to 100. All of a service's add up to 100.
+    pub percent: u32,
+    /// Name under which this target alone is reachable.
+    pub tag: Option<String>,
+}
+
+impl TrafficTarget {
+    /// All traffic to the newest ready revision: what a service without a traffic block has.
+    pub fn latest() -> Self {
+        Self { revision: None, percent: 100, tag: None }
+    }
+}
