@@ -37,3 +37,13 @@ impl Quotas {
         self.limits.get(key).copied().unwrap_or(0)
     }
 }
+
+impl QuotaKey {
+    /// The quota's metric as Cloud Run names it, for instance
+    /// `run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy`.
+    pub fn metric(&self) -> String {
+        let gpu = self.gpu.as_str().replace('-', "_");
+        let suffix = if self.zonal_redundancy { "" } else { "_no_zonal_redundancy" };
+        format!("run.googleapis.com/{gpu}_gpu_allocation{suffix}")
+    }
+}

@@ -1,1 +1,8 @@
-//! Decisions, apart from their execution. Each is a function of what is wanted, what is seen and the time.
+//! Decisions, apart from their execution. Each is a function of what is wanted, what is seen and the
+//! time; the loops of the server carry out what it says and decide nothing themselves.
+
+pub mod place;
+pub mod rollout;
+pub mod scale;
+pub mod start;
+pub mod status;

@@ -1,0 +1,152 @@
+//! Who gets a GPU.
+//!
+//! The ledger is made anew from the instances that a backend reports, so it cannot drift from reality:
+//! an instance holds its GPUs from the moment it is decided until nothing of it is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::instance::ObservedInstance;
+use crate::names::{DeviceId, GpuType, ProjectId, Region, ServiceName};
+use crate::quota::{QuotaKey, Quotas};
+use crate::revision::Revision;
+
+/// A GPU that instances can be given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its type.
+    pub gpu: GpuType,
+    /// The region that its machine is in.
+    pub region: Region,
+}
+
+/// Which GPUs are held, and by whom.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    gpus: Vec<Gpu>,
+    held: BTreeMap<DeviceId, (ProjectId, ServiceName)>,
+}
+
+/// Why a GPU is not given now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// What ran out.
+    pub cause: DeniedCause,
+    /// The services of the same project and region that hold GPUs of the type, and how many.
+    pub holders: Vec<(ServiceName, u32)>,
+}
+
+/// What ran out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeniedCause {
+    /// The project's quota in the region.
+    Quota {
+        /// Which quota.
+        key: QuotaKey,
+        /// GPUs that it allows.
+        limit: u32,
+    },
+    /// The machines' GPUs of the type.
+    Devices {
+        /// The type.
+        gpu: GpuType,
+        /// The region.
+        region: Region,
+    },
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            DeniedCause::Quota { key, limit } => write!(
+                f,
+                "The request failed because the project exceeded its quota limit for {} ({limit} in {})",
+                key.metric(),
+                key.region
+            )?,
+            DeniedCause::Devices { gpu, region } => {
+                write!(f, "The request failed because no GPU of type {gpu} is free in {region}")?;
+            }
+        }
+        let holders: Vec<_> = self.holders.iter().map(|(service, count)| format!("{service} ({count})")).collect();
+        if holders.is_empty() { f.write_str(".") } else { write!(f, ". GPUs are held by: {}.", holders.join(", ")) }
+    }
+}
+
+impl Ledger {
+    /// The ledger as the instances that are not over make it.
+    pub fn new(gpus: Vec<Gpu>, instances: &[ObservedInstance]) -> Self {
+        let mut ledger = Self { gpus, held: BTreeMap::new() };
+        for instance in instances.iter().filter(|instance| !instance.state.is_over()) {
+            for id in &instance.spec.gpus {
+                let holder = (instance.spec.revision.project.clone(), instance.spec.service.clone());
+                ledger.held.insert(id.clone(), holder);
+            }
+        }
+        ledger
+    }
+
+    /// Gives `revision` the GPUs for one more instance, and counts them as held.
+    ///
+    /// # Errors
+    /// [`Denied`], and then nothing is held that was not before.
+    pub fn grant(&mut self, revision: &Revision, quotas: &Quotas) -> Result<Vec<DeviceId>, Denied> {
+        let (count, Some(gpu)) = (revision.gpus_per_instance(), revision.template.gpu_type.clone()) else {
+            return Ok(Vec::new());
+        };
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let key = QuotaKey {
+            project: revision.key.project.clone(),
+            region: revision.key.region.clone(),
+            gpu,
+            zonal_redundancy: revision.template.gpu_zonal_redundancy.unwrap_or(false),
+        };
+        let holders = self.holders(&key);
+        let used: u32 = holders.iter().map(|(_, count)| count).sum();
+        let limit = quotas.limit(&key);
+        if used + count > limit {
+            return Err(Denied { cause: DeniedCause::Quota { key, limit }, holders });
+        }
+        let free: Vec<DeviceId> = self.free(&key).take(count as usize).cloned().collect();
+        if free.len() < count as usize {
+            let cause = DeniedCause::Devices { gpu: key.gpu, region: key.region };
+            return Err(Denied { cause, holders });
+        }
+        for id in &free {
+            self.held.insert(id.clone(), (revision.key.project.clone(), revision.service.clone()));
+        }
+        Ok(free)
+    }
+
+    /// GPUs that nobody holds.
+    pub fn free_gpus(&self) -> BTreeSet<&DeviceId> {
+        self.gpus.iter().map(|gpu| &gpu.id).filter(|id| !self.held.contains_key(id)).collect()
+    }
+
+    fn free<'a>(&'a self, key: &'a QuotaKey) -> impl Iterator<Item = &'a DeviceId> {
+        self.matching(key).filter(|id| !self.held.contains_key(id))
+    }
+
+    fn matching<'a>(&'a self, key: &'a QuotaKey) -> impl Iterator<Item = &'a DeviceId> {
+        self.gpus.iter().filter(|gpu| gpu.gpu == key.gpu && gpu.region == key.region).map(|gpu| &gpu.id)
+    }
+
+    /// The services of the project that hold GPUs which the quota counts, most first.
+    fn holders(&self, key: &QuotaKey) -> Vec<(ServiceName, u32)> {
+        let mut counts = BTreeMap::<&ServiceName, u32>::new();
+        for (project, service) in self.matching(key).filter_map(|id| self.held.get(id)) {
+            if project == &key.project {
+                *counts.entry(service).or_default() += 1;
+            }
+        }
+        let mut counts: Vec<_> = counts.into_iter().map(|(service, count)| (service.clone(), count)).collect();
+        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        counts
+    }
+}

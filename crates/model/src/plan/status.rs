@@ -1,0 +1,198 @@
+//! What is true of revisions and services, in Cloud Run's words.
+
+use chrono::TimeDelta;
+
+use crate::Timestamp;
+use crate::condition::{self, Condition, ConditionType};
+use crate::instance::{Failure, InstanceState, ObservedInstance};
+use crate::names::RevisionName;
+use crate::plan::place::Denied;
+use crate::revision::{Phase, Revision};
+use crate::service::{Service, ServiceStatus, ServingTarget};
+
+/// How long a revision may wait for a GPU to be proven before its deployment fails.
+pub const GPU_WAIT: TimeDelta = TimeDelta::seconds(20);
+
+/// What a deploying revision has become, seeing its instances and whether it was denied a GPU; `None`
+/// while nothing has changed.
+pub fn judge(revision: &Revision, instances: &[ObservedInstance], denied: Option<&Denied>, now: Timestamp) -> Option<Revision> {
+    if revision.phase != Phase::Deploying {
+        return None;
+    }
+    let mut own = instances.iter().filter(|instance| instance.spec.revision == revision.key);
+    if own.clone().any(|instance| instance.state == InstanceState::Ready) {
+        return Some(proven(revision, now));
+    }
+    if let Some(failure) = own.find_map(|instance| match &instance.state {
+        InstanceState::Failed(failure) => Some(failure),
+        _ => None,
+    }) {
+        let (reason, message) = explain(revision, failure);
+        return Some(failed(revision, ConditionType::ContainerHealthy, reason, &message, now));
+    }
+    let denied = denied?;
+    let message = match denied.cause {
+        crate::plan::place::DeniedCause::Quota { .. } => {
+            format!("Quota exceeded for total allowable count of GPUs per project per region. {denied}")
+        }
+        crate::plan::place::DeniedCause::Devices { .. } => denied.to_string(),
+    };
+    if now - revision.created_at >= GPU_WAIT {
+        return Some(failed(revision, ConditionType::ResourcesAvailable, "ResourcesUnavailable", &message, now));
+    }
+    progress(revision, "WaitingForGpu", &format!("Waiting for a GPU. {message}"), now)
+}
+
+/// The revision with a sentence about what is being done; `None` if it says so already.
+pub fn progress(revision: &Revision, reason: &str, message: &str, now: Timestamp) -> Option<Revision> {
+    let said = condition::get(&revision.conditions, ConditionType::Ready).is_some_and(|ready| ready.message == message);
+    if said || revision.phase != Phase::Deploying {
+        return None;
+    }
+    let mut revision = revision.clone();
+    condition::set(&mut revision.conditions, Condition::pending(ConditionType::Ready, reason, message, now));
+    Some(revision)
+}
+
+/// The revision after its image could not be had.
+pub fn without_image(revision: &Revision, reason: &str, message: &str, now: Timestamp) -> Revision {
+    failed(revision, ConditionType::ContainerReady, reason, message, now)
+}
+
+fn proven(revision: &Revision, now: Timestamp) -> Revision {
+    let mut revision = Revision { phase: Phase::Ready, ..revision.clone() };
+    for kind in [
+        ConditionType::Ready,
+        ConditionType::Active,
+        ConditionType::ContainerHealthy,
+        ConditionType::ContainerReady,
+        ConditionType::ResourcesAvailable,
+    ] {
+        condition::set(&mut revision.conditions, Condition::met(kind, now));
+    }
+    revision
+}
+
+fn failed(revision: &Revision, kind: ConditionType, reason: &str, message: &str, now: Timestamp) -> Revision {
+    let mut revision = Revision { phase: Phase::Failed, ..revision.clone() };
+    let message = format!("Revision '{}' is not ready and cannot serve traffic. {message}", revision.key.name);
+    for kind in [ConditionType::Ready, kind] {
+        condition::set(&mut revision.conditions, Condition::failed(kind, reason, message.clone(), now));
+    }
+    revision
+}
+
+/// Reason and sentence for an instance that failed.
+pub fn explain(revision: &Revision, failure: &Failure) -> (&'static str, String) {
+    let port = revision
+        .template
+        .ingress_container()
+        .and_then(|index| revision.template.containers[index].port.as_ref())
+        .map_or(8080, |port| port.number);
+    let not_listening = format!(
+        "The user-provided container failed to start and listen on the port defined provided by the PORT={port} environment \
+         variable within the allocated timeout. This can happen when the container port is misconfigured or if the timeout is \
+         too short. The health check timeout can be extended. Logs for this revision might contain more information."
+    );
+    match failure {
+        Failure::Create { message } => ("ContainerCannotRun", format!("The container could not be started: {message}")),
+        Failure::Exited { container, out_of_memory: true, .. } => (
+            "OutOfMemory",
+            format!("Container '{container}' used more memory than its limit and was ended. Raise the memory limit."),
+        ),
+        Failure::Exited { container, code, was_ready: false, .. } => {
+            ("HealthCheckContainerError", format!("{not_listening} Container '{container}' {}.", exit_text(*code)))
+        }
+        Failure::Exited { container, code, .. } => ("ContainerExited", format!("Container '{container}' {}.", exit_text(*code))),
+        Failure::StartupProbe { container, last_error } => (
+            "HealthCheckContainerError",
+            format!("{not_listening} The startup probe of container '{container}' failed: {last_error}."),
+        ),
+        Failure::LivenessProbe { container, last_error } => {
+            ("HealthCheckContainerError", format!("The liveness probe of container '{container}' failed: {last_error}."))
+        }
+    }
+}
+
+fn exit_text(code: Option<i32>) -> String {
+    match code {
+        Some(code) => format!("called exit({code})"),
+        None => "ended".to_owned(),
+    }
+}
+
+/// The status of a service, seeing its revisions.
+pub fn service(service: &Service, revisions: &[Revision], now: Timestamp) -> ServiceStatus {
+    let own = |name: &RevisionName| revisions.iter().find(|r| &r.key.name == name && r.service == service.key.name);
+    let newest = service.status.latest_created_revision.as_ref().and_then(own);
+    let latest_ready = revisions
+        .iter()
+        .filter(|revision| revision.service == service.key.name && revision.phase == Phase::Ready)
+        .max_by_key(|revision| revision.generation);
+    let traffic = serving(service, latest_ready, revisions);
+    let mut conditions = service.status.conditions.clone();
+    let configurations = configurations_ready(newest, now);
+    let routes = routes_ready(service, &traffic, &configurations, now);
+    let ready = match [&configurations, &routes].into_iter().find(|c| c.status != condition::Status::True) {
+        Some(cause) => Condition { kind: ConditionType::Ready, ..cause.clone() },
+        None => Condition::met(ConditionType::Ready, now),
+    };
+    for new in [ready, configurations, routes] {
+        condition::set(&mut conditions, new);
+    }
+    ServiceStatus {
+        observed_generation: service.generation,
+        latest_created_revision: service.status.latest_created_revision.clone(),
+        latest_ready_revision: latest_ready.map(|revision| revision.key.name.clone()),
+        traffic,
+        conditions,
+    }
+}
+
+fn configurations_ready(newest: Option<&Revision>, now: Timestamp) -> Condition {
+    let kind = ConditionType::ConfigurationsReady;
+    match newest {
+        Some(revision) => match condition::get(&revision.conditions, ConditionType::Ready) {
+            Some(ready) if revision.phase == Phase::Failed => {
+                Condition::failed(kind, &ready.reason, ready.message.clone(), now)
+            }
+            Some(ready) if revision.phase == Phase::Deploying => {
+                Condition::pending(kind, &ready.reason, ready.message.clone(), now)
+            }
+            None if revision.phase != Phase::Ready => Condition::pending(kind, "Deploying", "", now),
+            _ => Condition::met(kind, now),
+        },
+        None => Condition::pending(kind, "Deploying", "", now),
+    }
+}
+
+fn routes_ready(service: &Service, traffic: &[ServingTarget], configurations: &Condition, now: Timestamp) -> Condition {
+    let kind = ConditionType::RoutesReady;
+    let wants_latest = service.spec.traffic.iter().any(|target| target.revision.is_none());
+    if traffic.len() == service.spec.traffic.len() && !(wants_latest && configurations.status == condition::Status::Unknown) {
+        return Condition::met(kind, now);
+    }
+    match configurations.status {
+        condition::Status::True => {
+            Condition::failed(kind, "RevisionMissing", "A revision named in the traffic block is not ready to serve.", now)
+        }
+        _ => Condition { kind, ..configurations.clone() },
+    }
+}
+
+/// The targets that can be served, every revision named.
+fn serving(service: &Service, latest_ready: Option<&Revision>, revisions: &[Revision]) -> Vec<ServingTarget> {
+    let target = |target: &crate::traffic::TrafficTarget| {
+        let revision = match &target.revision {
+            Some(name) => revisions.iter().find(|r| &r.key.name == name && r.phase == Phase::Ready),
+            None => latest_ready,
+        }?;
+        Some(ServingTarget {
+            revision: revision.key.name.clone(),
+            latest: target.revision.is_none(),
+            percent: target.percent,
+            tag: target.tag.clone(),
+        })
+    };
+    service.spec.traffic.iter().filter_map(target).collect()
+}
