@@ -68,6 +68,10 @@ fn compile(source: &str, file: &str, out: &Path) -> std::io::Result<Child> {
     if source == "nvidia_smi" {
         rustc.args(["--crate-type=bin", "-Crelocation-model=static"]);
         rustc.args(["-Ctarget-feature=+crt-static", "-Clink-arg=-static"]);
+        // Otherwise rustc adds the start-up files that it carries for musl, and they want a libc.
+        if env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|environment| environment == "musl") {
+            rustc.arg("-Clink-self-contained=no");
+        }
     } else {
         // Targets that link statically by default (musl) make shared libraries only without this.
         rustc.args(["--crate-type=cdylib", "-Ctarget-feature=-crt-static"]);

@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use container_device_interface::container_edits::ContainerEdits;
 use container_device_interface::spec::{Spec as CdiSpec, read_spec};
@@ -83,6 +85,26 @@ pub enum InjectError {
 pub(super) struct Registry {
     kind: &'static str,
     folders: Vec<PathBuf>,
+    /// What was last read. Reading and validating takes milliseconds, which no start of an instance
+    /// should pay; looking whether a file has changed takes microseconds.
+    read: Mutex<Option<Read>>,
+}
+
+/// The files of a registry's kind, and the state of its folders when they were read.
+#[derive(Debug)]
+struct Read {
+    stamps: Vec<Stamp>,
+    files: Arc<Vec<CdiSpec>>,
+}
+
+/// Tells a version of a file from any other.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    path: PathBuf,
+    inode: u64,
+    length: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
 }
 
 impl Registry {
@@ -96,6 +118,7 @@ impl Registry {
         Self {
             kind: NVIDIA_KIND,
             folders,
+            read: Mutex::default(),
         }
     }
 
@@ -104,6 +127,7 @@ impl Registry {
         Self {
             kind: simulated::CDI_KIND,
             folders: vec![folder.join("cdi")],
+            read: Mutex::default(),
         }
     }
 
@@ -139,12 +163,12 @@ impl Registry {
 
     /// What all the devices need, with what their files ask for any device once.
     fn edits(&self, devices: &[&Device]) -> Result<ContainerEdits, InjectError> {
-        let mut files = self.files()?;
+        let files = self.files()?;
         let mut common = BTreeSet::new();
         let mut edits = ContainerEdits::new();
         for device in devices {
             let names = [device.id.to_string(), device.index.to_string()];
-            let found = files.iter_mut().rev().find_map(|file| {
+            let found = files.iter().rev().find_map(|file| {
                 let entry = names.iter().find_map(|name| file.get_device(name))?;
                 Some((entry.edits(), file))
             });
@@ -155,9 +179,10 @@ impl Registry {
                 folders: self.folder_list(),
             })?;
             let shared = match common.insert(file.get_path()) {
-                true => file.edits(),
+                true => file.cdi_spec.container_edits.clone(),
                 false => None,
             };
+            let shared = shared.map(|container_edits| ContainerEdits { container_edits });
             for each in shared.into_iter().chain([own]) {
                 edits
                     .append(each)
@@ -167,25 +192,63 @@ impl Registry {
         Ok(edits)
     }
 
-    /// The files of this kind, in ascending precedence. Files of other vendors' devices are no concern
-    /// of ours, broken ones included, unless nothing else is there.
-    fn files(&self) -> Result<Vec<CdiSpec>, InjectError> {
-        let mut files = Vec::new();
-        let mut bad = None;
-        for (folder, priority) in self.folders.iter().zip(0..) {
+    /// Checks that there is a file that serves, and keeps what was read for the first instance.
+    pub(super) fn check(&self) -> Result<(), InjectError> {
+        self.files().map(|_| ())
+    }
+
+    /// The files of this kind, in ascending precedence, read anew when one has changed.
+    fn files(&self) -> Result<Arc<Vec<CdiSpec>>, InjectError> {
+        let stamps = self.stamps();
+        // What is behind the lock is replaced whole, so a panic elsewhere cannot have spoilt it.
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = &*read
+            && last.stamps == stamps
+        {
+            return Ok(Arc::clone(&last.files));
+        }
+        let files = Arc::new(self.read_files(&stamps)?);
+        *read = Some(Read {
+            stamps,
+            files: Arc::clone(&files),
+        });
+        Ok(files)
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let mut stamps = Vec::new();
+        for folder in &self.folders {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
             paths.sort();
             for path in paths.into_iter().filter(|path| is_cdi_spec(path)) {
-                match read_spec(&path, priority) {
-                    Ok(file) if self.is_ours(&file) => files.push(file),
-                    Ok(_) => {}
-                    Err(error) => {
-                        bad = Some(InjectError::BadCdiFile {
-                            path,
-                            source: error.into(),
-                        })
-                    }
+                if let Ok(data) = fs::metadata(&path) {
+                    stamps.push(Stamp {
+                        path,
+                        inode: data.ino(),
+                        length: data.len(),
+                        changed: (data.mtime(), data.mtime_nsec()),
+                    });
+                }
+            }
+        }
+        stamps
+    }
+
+    /// Files of other vendors' devices are no concern of ours, broken ones included, unless nothing else
+    /// is there.
+    fn read_files(&self, stamps: &[Stamp]) -> Result<Vec<CdiSpec>, InjectError> {
+        let mut files = Vec::new();
+        let mut bad = None;
+        for (Stamp { path, .. }, priority) in stamps.iter().zip(0..) {
+            match read_spec(path, priority) {
+                Ok(file) if self.is_ours(&file) => files.push(file),
+                Ok(_) => {}
+                Err(error) => {
+                    bad = Some(InjectError::BadCdiFile {
+                        path: path.clone(),
+                        source: error.into(),
+                    })
                 }
             }
         }

@@ -14,8 +14,9 @@ mod nvml;
 mod setting;
 mod simulated;
 
+use std::error::Error;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use homerun_model::gpu::GpuTypeInfo;
 use homerun_model::names::{DeviceId, GpuType};
@@ -105,25 +106,33 @@ impl Gpus {
         types: &[GpuTypeInfo],
         data_dir: &Path,
     ) -> Result<Self, SimulationError> {
-        match setting {
-            GpuSetting::None => Ok(Self {
-                inventory: Inventory::default(),
-                cdi: cdi::Registry::nvidia(),
-            }),
-            GpuSetting::Auto => Ok(Self {
-                inventory: nvml::inventory(types),
-                cdi: cdi::Registry::nvidia(),
-            }),
+        let (inventory, cdi) = match setting {
+            GpuSetting::None => (Inventory::default(), cdi::Registry::nvidia()),
+            GpuSetting::Auto => (nvml::inventory(types), cdi::Registry::nvidia()),
             GpuSetting::Simulated(counts) => {
-                let folder: PathBuf = data_dir.join("gpu");
+                let folder = data_dir.join("gpu");
                 let inventory = simulated::inventory(counts, types);
                 simulated::install(&folder, &inventory.devices)?;
-                Ok(Self {
-                    inventory,
-                    cdi: cdi::Registry::simulated(&folder),
-                })
+                (inventory, cdi::Registry::simulated(&folder))
             }
+        };
+        Ok(Self::new(inventory, cdi))
+    }
+
+    /// Finds out now, not at the first deploy, whether containers can be given the devices.
+    fn new(mut inventory: Inventory, cdi: cdi::Registry) -> Self {
+        if !inventory.devices.is_empty()
+            && let Err(error) = cdi.check()
+        {
+            let mut note = format!("containers cannot be given a GPU yet: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                note.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            inventory.notes.push(note);
         }
+        Self { inventory, cdi }
     }
 
     /// The devices, by index.
@@ -136,7 +145,8 @@ impl Gpus {
         self.inventory.driver.as_ref()
     }
 
-    /// Sentences for people: why there is no device, or which one could not be used and why.
+    /// Sentences for people: why there is no device, which one could not be used, or what is missing to
+    /// give one to a container.
     pub fn notes(&self) -> &[String] {
         &self.inventory.notes
     }

@@ -45,13 +45,11 @@ fn gpus(cdi_folders: Vec<PathBuf>) -> Gpus {
         memory_bytes: 23_034 << 20,
         simulated: false,
     };
-    Gpus {
-        inventory: Inventory {
-            devices: vec![device(0), device(1)],
-            ..Inventory::default()
-        },
-        cdi: Registry::nvidia_in(cdi_folders),
-    }
+    let inventory = Inventory {
+        devices: vec![device(0), device(1)],
+        ..Inventory::default()
+    };
+    Gpus::new(inventory, Registry::nvidia_in(cdi_folders))
 }
 
 fn cdi_file(libraries: &Path, device_names: [&str; 2]) -> String {
@@ -201,15 +199,39 @@ fn a_device_is_found_by_uuid_too() {
 }
 
 #[test]
-fn without_a_cdi_file_the_error_says_how_to_make_one() {
+fn without_a_cdi_file_start_up_and_error_say_how_to_make_one_and_it_is_then_found() {
     let folder = tempfile::tempdir().unwrap();
-    let error = inject(&gpus(vec![folder.path().to_owned()]), 0, &[]).unwrap_err();
-    assert!(matches!(error, InjectError::NoCdiFile { .. }));
-    let text = error.to_string();
+    let gpus = gpus(vec![folder.path().join("cdi")]);
+    let advice = "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml";
+    let [note] = gpus.notes() else {
+        panic!("one note expected: {:?}", gpus.notes())
+    };
     assert!(
-        text.contains("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"),
-        "{text}"
+        note.starts_with("containers cannot be given a GPU yet") && note.contains(advice),
+        "{note}"
     );
+    let error = inject(&gpus, 0, &[]).unwrap_err();
+    assert!(matches!(error, InjectError::NoCdiFile { .. }));
+    assert!(error.to_string().contains(advice), "{error}");
+
+    assert_eq!(host(folder.path(), ["0", "1"]).notes(), [""; 0]);
+    inject(&gpus, 0, &[]).unwrap();
+}
+
+#[test]
+fn a_cdi_file_that_is_made_anew_counts_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let gpus = host(folder.path(), ["0", "1"]);
+    inject(&gpus, 1, &[]).unwrap();
+    let file = folder.path().join("cdi/nvidia.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(
+        &file,
+        text.replace("path: /dev/nvidia1,", "path: /dev/nvidia7,"),
+    )
+    .unwrap();
+    let nodes = devices(&inject(&gpus, 1, &[]).unwrap());
+    assert_eq!(nodes.last().unwrap().0, "/dev/nvidia7");
 }
 
 #[test]
@@ -231,7 +253,13 @@ fn a_broken_cdi_file_is_named_unless_another_one_serves() {
     let broken = folder.path().join("broken");
     fs::create_dir(&broken).unwrap();
     fs::write(broken.join("nvidia.yaml"), "cdiVersion: [").unwrap();
-    let error = inject(&gpus(vec![broken.clone()]), 0, &[]).unwrap_err();
+    let gpus_there = gpus(vec![broken.clone()]);
+    let note = &gpus_there.notes()[0];
+    assert!(
+        note.contains("cannot be used: ") && note.contains("line 1"),
+        "the cause is missing: {note}"
+    );
+    let error = inject(&gpus_there, 0, &[]).unwrap_err();
     assert!(error.to_string().contains("broken/nvidia.yaml"), "{error}");
 
     host(folder.path(), ["0", "1"]);
