@@ -19,7 +19,7 @@ use homerun_model::revision::PinnedImage;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::gpu::Device;
+use crate::gpu::{Device, Driver};
 
 /// Runs instances. All calls are idempotent by instance id, and safe at the same time.
 ///
@@ -63,17 +63,23 @@ pub trait Backend: Send + Sync + 'static {
     /// The GPUs that instances can be given.
     fn devices(&self) -> Vec<Device>;
 
+    /// The GPU driver, if there are GPUs.
+    fn driver(&self) -> Option<Driver> {
+        None
+    }
+
     /// Opens a connection to a port inside an instance.
     ///
     /// # Errors
     /// `NotFound` for an instance that does not run, else what `connect` says.
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream>;
 
-    /// Stores an image archive or root file system folder as `localhost/NAME:TAG`.
+    /// Stores an image archive or root file system folder as `localhost/NAME:TAG`. `entrypoint` is the
+    /// program of a folder, which names none itself.
     ///
     /// # Errors
     /// See [`PullError`].
-    async fn import(&self, path: &Path, name: &str) -> Result<PinnedImage, PullError>;
+    async fn import(&self, path: &Path, name: &str, entrypoint: Vec<String>) -> Result<PinnedImage, PullError>;
 
     /// The images that are here.
     fn images(&self) -> Vec<LocalImage>;

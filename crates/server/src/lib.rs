@@ -1,1 +1,17 @@
-//! homerun: control API, console, store and the loops that turn intent into instances.
+//! homerun: control API, store and the loops that turn intent into instances.
+//!
+//! `up` wires everything; `http` parses and answers; `app` authorises and decides by the model's rules;
+//! `store` remembers; `tasks` carry out. See `docs/ARCHITECTURE.md`.
+
+pub mod app;
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod ids;
+pub mod lock;
+pub mod logs;
+pub mod platform;
+pub mod store;
+pub mod tasks;
+pub mod up;

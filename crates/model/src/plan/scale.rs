@@ -51,11 +51,6 @@ impl ScaleState {
         state
     }
 
-    /// When the number wanted will fall if nothing more happens.
-    pub fn next_fall(&self, spec: &ScaleSpec) -> Option<Timestamp> {
-        self.needs.front().filter(|(_, need)| *need > spec.min).map(|(seen, _)| *seen + spec.idle_timeout)
-    }
-
     fn note(&mut self, time: Timestamp, need: u32) {
         while self.needs.back().is_some_and(|(_, older)| *older <= need) {
             self.needs.pop_back();
@@ -120,7 +115,6 @@ mod tests {
         assert_eq!(wanted, 2);
         let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(0, 0), at(60));
         assert_eq!(wanted, 1, "the second instance was needed until second 0");
-        assert_eq!(state.next_fall(&spec(0, 3, 1)), Some(at(90)));
         let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(0, 0), at(89));
         assert_eq!(wanted, 1);
         assert_eq!(scale(&spec(0, 3, 1), state, &busy(0, 0), at(90)).1, 0);

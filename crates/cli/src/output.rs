@@ -1,0 +1,52 @@
+//! Prints tables, YAML and JSON.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+/// How to print an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// The API's answer as JSON
+    Json,
+    /// The API's answer as YAML
+    Yaml,
+}
+
+/// Prints columns under their headings, each as wide as it needs.
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).chain([headings[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let mut out = io::stdout().lock();
+    let heading: Vec<String> = headings.iter().map(|text| (*text).to_owned()).collect();
+    for row in std::iter::once(&heading).chain(rows) {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}")).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// Prints an answer as JSON.
+pub(crate) fn json(value: &Value) -> io::Result<()> {
+    writeln!(io::stdout(), "{value:#}")
+}
+
+/// Prints an answer as YAML.
+pub(crate) fn yaml(value: &Value) -> io::Result<()> {
+    let text = serde_saphyr::to_string(value).map_err(io::Error::other)?;
+    write!(io::stdout(), "{text}")
+}
+
+/// A text at a path of keys, or a dash.
+pub(crate) fn text(value: &Value, pointer: &str) -> String {
+    match value.pointer(pointer) {
+        Some(Value::String(text)) if !text.is_empty() => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => "-".to_owned(),
+    }
+}

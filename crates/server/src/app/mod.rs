@@ -1,0 +1,30 @@
+//! What the API, the console and the command line do, whatever way they are called: authorise, apply
+//! the model's rules, store, wake the loops.
+
+pub mod policies;
+pub mod projects;
+pub mod services;
+pub mod status;
+
+use homerun_api::error::ApiError;
+
+use crate::store::StoreError;
+
+/// A store's failure as the caller is told it.
+fn stored(error: StoreError, kind: &'static str, name: &str) -> ApiError {
+    match error {
+        StoreError::Conflict => ApiError::Conflict(format!(
+            "Conflict for resource '{name}': it was changed by somebody else since it was read. Read it again and repeat the change."
+        )),
+        StoreError::Exists => ApiError::AlreadyExists { kind, name: name.to_owned() },
+        other => {
+            let mut message = format!("{kind} {name}: {other}");
+            let mut source = std::error::Error::source(&other);
+            while let Some(cause) = source {
+                message.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            ApiError::Internal(message)
+        }
+    }
+}

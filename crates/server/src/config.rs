@@ -1,0 +1,147 @@
+//! Settings: built-in defaults, then `homerun.toml`, then the command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use homerun_backend::gpu::GpuSetting;
+use homerun_model::names::{Project, ProjectId, Region};
+use homerun_model::service::ServiceSettings;
+use serde::Deserialize;
+
+/// Everything an operator can set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the API and the console listen. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where users' requests arrive. Port 0 takes a free one.
+    pub ingress_listen: SocketAddr,
+    /// Everything that homerun keeps.
+    pub data_dir: PathBuf,
+    /// Which GPUs instances may have.
+    pub gpu: GpuSetting,
+    /// What runs instances.
+    pub backend: BackendKind,
+    /// The project that exists from the start.
+    pub project: ProjectConfig,
+    /// The region that this machine is in; its GPUs are there.
+    pub region: String,
+    /// Further regions that services may be deployed to. They have no GPUs.
+    pub regions: Vec<String>,
+    /// How services' URLs look.
+    pub url: UrlConfig,
+    /// APIs that are enabled in a new project.
+    pub enabled_apis: Vec<String>,
+    /// Defaults and limits of services.
+    pub services: ServiceSettings,
+    /// Leave instances running when homerun is asked to end; the next one adopts them.
+    pub leave_running: bool,
+}
+
+/// The project that exists from the start.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProjectConfig {
+    /// Its id.
+    pub id: String,
+    /// Its number, which is part of URLs.
+    pub number: u64,
+}
+
+/// How services' URLs look: `SCHEME://[TAG---]SERVICE-NUMBER.REGION.DOMAIN[:PORT]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UrlConfig {
+    /// `http`, or `https` where something in front ends TLS.
+    pub scheme: String,
+    /// The domain. Names below `localhost` lead to this machine without any set-up.
+    pub domain: String,
+    /// The port; that of `ingress_listen` where absent.
+    pub port: Option<u16>,
+}
+
+/// What runs instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// Containers on this machine.
+    Oci,
+    /// No containers: instances are simulated. For trying the API and for tests.
+    Sim,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it should be; the parser's message names line, field and the right ones.
+    #[error("the configuration file {path} is wrong")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: toml::de::Error,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
+            ingress_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data_dir: homerun_cli::default_data_dir(),
+            gpu: GpuSetting::Auto,
+            backend: BackendKind::Oci,
+            project: ProjectConfig::default(),
+            region: "us-central1".to_owned(),
+            regions: ["us-east4", "europe-west1", "europe-west4", "asia-southeast1", "asia-northeast1"].map(str::to_owned).to_vec(),
+            url: UrlConfig::default(),
+            enabled_apis: ["run.googleapis.com", "cloudquotas.googleapis.com", "logging.googleapis.com"].map(str::to_owned).to_vec(),
+            services: ServiceSettings::default(),
+            leave_running: false,
+        }
+    }
+}
+
+impl Default for ProjectConfig {
+    fn default() -> Self {
+        Self { id: "demo".to_owned(), number: 100_000_000_001 }
+    }
+}
+
+impl Default for UrlConfig {
+    fn default() -> Self {
+        Self { scheme: "http".to_owned(), domain: "run.localhost".to_owned(), port: None }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file; what it leaves out has its default.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or names a setting that does not exist, or has a wrong value.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+    }
+
+    /// The project that exists from the start.
+    pub fn default_project(&self) -> Project {
+        Project { id: ProjectId::new(&self.project.id), number: self.project.number }
+    }
+
+    /// Every region that services may be deployed to, this machine's first.
+    pub fn all_regions(&self) -> Vec<Region> {
+        let others = self.regions.iter().filter(|region| **region != self.region);
+        std::iter::once(&self.region).chain(others).map(Region::new).collect()
+    }
+}

@@ -1,0 +1,76 @@
+//! The one wrapper around every call: who may use this port, who calls, what was done, how long it took.
+
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use homerun_api::error::ApiError;
+use homerun_model::names::Region;
+use http::{Method, Uri};
+
+use super::Api;
+use super::error::Failure;
+use crate::auth;
+
+/// First labels of the hosts that `homerun gcloud-env` gives gcloud; regional calls have `REGION-`
+/// before them.
+const API_HOSTS: [&str; 7] = ["run", "serviceusage", "logging", "iam", "cloudresourcemanager", "cloudquotas", "monitoring"];
+
+/// The region that a regional API host names, `us-central1` of `us-central1-run.localhost`.
+#[derive(Debug, Clone)]
+pub(super) struct HostRegion(pub(super) Option<Region>);
+
+pub(super) async fn wrap(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut email = String::new();
+    let response = match admit(&api, &request) {
+        Ok((caller, region)) => {
+            email.clone_from(&caller.email);
+            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(region);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    };
+    let (status, micros) = (response.status().as_u16(), begun.elapsed().as_micros());
+    if method == Method::GET {
+        tracing::debug!(%method, path, status, caller = email, micros, "call");
+    } else {
+        tracing::info!(%method, path, status, caller = email, micros, "call");
+    }
+    response
+}
+
+fn admit(api: &Api, request: &Request) -> Result<(auth::Caller, HostRegion), Failure> {
+    let region = own_host(request.uri(), request.method(), api)?;
+    let caller = auth::bearer(request.headers()).and_then(|token| api.auth.caller(token));
+    Ok((caller.ok_or(Failure(ApiError::Unauthenticated))?, HostRegion(region)))
+}
+
+/// gcloud sends whole URLs, as to a proxy. Only homerun's own API hosts are answered, so this port is
+/// never an open proxy.
+fn own_host(uri: &Uri, method: &Method, api: &Api) -> Result<Option<Region>, Failure> {
+    let foreign = |host: &str| {
+        Failure(ApiError::FailedPrecondition(format!(
+            "{host} is not an API host of homerun; this port is no proxy for other hosts"
+        )))
+    };
+    if method == Method::CONNECT {
+        return Err(foreign(uri.authority().map_or("it", |authority| authority.as_str())));
+    }
+    let Some(host) = uri.host() else { return Ok(None) };
+    if host.parse().is_ok_and(|ip: std::net::IpAddr| ip == api.control.ip()) || host == "localhost" {
+        return Ok(None);
+    }
+    let label = host.strip_suffix(".localhost").ok_or_else(|| foreign(host))?;
+    for name in API_HOSTS {
+        match label.strip_suffix(name) {
+            Some("") => return Ok(None),
+            Some(region) if region.ends_with('-') => return Ok(Some(Region::new(&region[..region.len() - 1]))),
+            _ => {}
+        }
+    }
+    Err(foreign(host))
+}

@@ -1,0 +1,129 @@
+//! What the API and the loops share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use homerun_backend::Backend;
+use homerun_ingress::Ingress;
+use homerun_model::Timestamp;
+use homerun_model::gpu::GpuInventory;
+use homerun_model::names::{InstanceId, Project, ProjectId, Region, RevisionKey, ServiceKey};
+use homerun_model::plan::place::{Denied, Gpu};
+use homerun_model::quota::Quotas;
+use homerun_model::service::Surroundings;
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::store::Store;
+
+/// One running homerun.
+pub struct Platform {
+    /// Settings as they are in force.
+    pub config: Config,
+    /// What must not be forgotten.
+    pub store: Store,
+    /// What runs instances.
+    pub backend: Arc<dyn Backend>,
+    /// What carries requests.
+    pub ingress: Arc<Ingress>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// GPUs as the rules see them.
+    pub gpus: Gpus,
+    /// What the loops know and a restart may forget.
+    pub live: Live,
+    /// Port that services' URLs name.
+    pub url_port: u16,
+}
+
+/// GPUs as the rules see them.
+pub struct Gpus {
+    /// Types and counts per region.
+    pub inventory: GpuInventory,
+    /// Every device.
+    pub devices: Vec<Gpu>,
+    /// The limits in force.
+    pub quotas: Quotas,
+}
+
+/// What the loops know and a restart may forget: each is found anew from the store, the backend and
+/// ingress.
+#[derive(Default)]
+pub struct Live {
+    state: Mutex<LiveState>,
+    /// Wakes the reconcile loop.
+    pub reconcile: Notify,
+    /// Wakes the autoscale loop.
+    pub autoscale: Notify,
+}
+
+/// See [`Live`].
+#[derive(Default)]
+pub struct LiveState {
+    /// Instances that the scaler wants.
+    pub desired: BTreeMap<RevisionKey, u32>,
+    /// Instances taken out of the route table.
+    pub draining: BTreeSet<InstanceId>,
+    /// Revisions that want an instance and get none.
+    pub denied: BTreeMap<RevisionKey, Denied>,
+    /// Revisions whose instances fail.
+    pub failures: BTreeMap<RevisionKey, Failures>,
+    /// Seconds that starts took: a moving mean.
+    pub start_seconds: BTreeMap<RevisionKey, f64>,
+}
+
+/// How a revision's instances have failed lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failures {
+    /// Failures in a row.
+    pub count: u32,
+    /// When the last one was.
+    pub last: Timestamp,
+    /// What it was, a sentence.
+    pub message: String,
+}
+
+impl Live {
+    /// The state, locked. Never held across an await.
+    pub fn lock(&self) -> MutexGuard<'_, LiveState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Platform {
+    /// What the rules must know besides a service, for a service in `project`.
+    pub fn surroundings<'a>(&'a self, project: &'a Project, regions: &'a [Region]) -> Surroundings<'a> {
+        Surroundings {
+            project,
+            gpus: &self.gpus.inventory,
+            quotas: &self.gpus.quotas,
+            regions,
+            settings: &self.config.services,
+        }
+    }
+
+    /// Number of a project, 0 for one that does not exist.
+    pub fn project_number(&self, id: &ProjectId) -> u64 {
+        if id.as_str() == self.config.project.id {
+            return self.config.project.number;
+        }
+        self.store.project(id.as_str()).ok().flatten().map_or(0, |stored| stored.project.number)
+    }
+
+    /// The host of a service's URL, without port; of one of its tags if given.
+    pub fn host(&self, key: &ServiceKey, tag: Option<&str>) -> String {
+        let prefix = tag.map(|tag| format!("{tag}---")).unwrap_or_default();
+        let number = self.project_number(&key.project);
+        format!("{prefix}{}-{number}.{}.{}", key.name, key.region, self.config.url.domain)
+    }
+
+    /// A service's URL, or that of one of its tags.
+    pub fn url(&self, key: &ServiceKey, tag: Option<&str>) -> String {
+        let (scheme, host) = (&self.config.url.scheme, self.host(key, tag));
+        match (scheme.as_str(), self.url_port) {
+            ("http", 80) | ("https", 443) => format!("{scheme}://{host}"),
+            (_, port) => format!("{scheme}://{host}:{port}"),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! How long a revision whose instances fail is left alone before the next start.
+
+use chrono::TimeDelta;
+use homerun_model::Timestamp;
+
+use crate::platform::Failures;
+
+/// The pause after the first failure; it doubles with each further one.
+const FIRST: TimeDelta = TimeDelta::seconds(1);
+/// The longest pause.
+const LONGEST: TimeDelta = TimeDelta::seconds(60);
+/// After this long without a failure the count begins anew.
+const FORGIVEN: TimeDelta = TimeDelta::minutes(10);
+
+/// When the next instance may be started.
+pub(super) fn until(failures: &Failures) -> Timestamp {
+    let factor = 1_i32 << failures.count.saturating_sub(1).min(16);
+    failures.last + (FIRST * factor).min(LONGEST)
+}
+
+/// The failures with one more at `now`.
+pub(super) fn add(before: Option<&Failures>, message: String, now: Timestamp) -> Failures {
+    let count = before.filter(|failures| now - failures.last < FORGIVEN).map_or(0, |failures| failures.count);
+    Failures { count: count + 1, last: now, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_a_quiet_time_forgives() {
+        let start = Timestamp::from_timestamp(1_800_000_000, 0).expect("in range");
+        let mut failures = None;
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let now = failures.as_ref().map_or(start, until);
+            failures = Some(add(failures.as_ref(), "x".to_owned(), now));
+            pauses.push((until(failures.as_ref().expect("just set")) - now).num_seconds());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        let later = start + TimeDelta::hours(1);
+        assert_eq!(add(failures.as_ref(), "x".to_owned(), later).count, 1);
+    }
+}

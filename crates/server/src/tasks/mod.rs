@@ -1,0 +1,8 @@
+//! The loops that turn intent into instances. Each is woken by a signal and by a timer, takes no other
+//! input, and converges from any state.
+
+pub mod autoscale;
+mod back_off;
+mod pull;
+pub mod reconcile;
+mod routes;

@@ -1,0 +1,97 @@
+//! The route table as ingress needs it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homerun_ingress::{Endpoint, Refusal, RevisionRoute, Route, RouteTable, Target};
+use homerun_model::condition::{self, ConditionType};
+use homerun_model::iam;
+use homerun_model::instance::{InstanceState, ObservedInstance};
+use homerun_model::names::RevisionKey;
+use homerun_model::revision::{Phase, Revision};
+use homerun_model::service::Service;
+
+use super::back_off;
+use crate::platform::{LiveState, Platform};
+
+/// A request waits at least this long for an instance before it is refused, as on Cloud Run.
+const LEAST_WAIT: Duration = Duration::from_secs(10);
+/// And this many times as long as starts take on average.
+const STARTS_TO_WAIT: f64 = 3.5;
+
+/// Makes the route table and hands it to ingress.
+pub(super) fn publish<'a>(
+    platform: &Platform,
+    services: impl Iterator<Item = &'a Service>,
+    revisions: &[Revision],
+    instances: &[ObservedInstance],
+) {
+    let mut table = RouteTable { hosts: HashMap::new(), revisions: HashMap::new() };
+    for service in services.filter(|service| service.deleted_at.is_none()) {
+        add_hosts(platform, service, &mut table);
+    }
+    let live = platform.live.lock();
+    for revision in revisions.iter().filter(|revision| revision.phase == Phase::Ready) {
+        table.revisions.insert(revision.key.clone(), revision_route(platform, &live, revision, instances));
+    }
+    drop(live);
+    platform.ingress.publish(table);
+}
+
+fn add_hosts(platform: &Platform, service: &Service, table: &mut RouteTable) {
+    let key = |name: &homerun_model::names::RevisionName| RevisionKey {
+        project: service.key.project.clone(),
+        region: service.key.region.clone(),
+        name: name.clone(),
+    };
+    let public = service.spec.invoker_iam_disabled == Some(true)
+        || platform.store.policy(&service.key.to_string()).is_ok_and(|policy| policy.grants(iam::INVOKER, iam::ALL_USERS));
+    let route = |targets| Arc::new(Route { service: service.key.clone(), public, targets, unready: unready(service) });
+    let shares = service.status.traffic.iter().filter(|target| target.percent > 0);
+    let targets = shares.map(|target| Target { revision: key(&target.revision), percent: target.percent }).collect();
+    table.hosts.insert(platform.host(&service.key, None), route(targets));
+    for target in &service.status.traffic {
+        if let Some(tag) = &target.tag {
+            let all = vec![Target { revision: key(&target.revision), percent: 100 }];
+            table.hosts.insert(platform.host(&service.key, Some(tag)), route(all));
+        }
+    }
+}
+
+/// What a service without any revision that can serve answers.
+fn unready(service: &Service) -> Option<Refusal> {
+    let ready = condition::get(&service.status.conditions, ConditionType::Ready)?;
+    (ready.status == condition::Status::False).then(|| Refusal::CannotStart { message: ready.message.clone() })
+}
+
+fn revision_route(
+    platform: &Platform,
+    live: &LiveState,
+    revision: &Revision,
+    instances: &[ObservedInstance],
+) -> RevisionRoute {
+    let (template, now) = (&revision.template, platform.clock.now());
+    let endpoints: Vec<Endpoint> = instances
+        .iter()
+        .filter(|instance| instance.spec.revision == revision.key && instance.state == InstanceState::Ready)
+        .filter(|instance| !live.draining.contains(&instance.spec.id))
+        .map(|instance| Endpoint { instance: instance.spec.id.clone(), ingress: instance.spec.ingress.clone() })
+        .collect();
+    let starts = live.start_seconds.get(&revision.key).copied().unwrap_or(0.0) * STARTS_TO_WAIT;
+    let failing = live.failures.get(&revision.key).filter(|failures| back_off::until(failures) > now);
+    let refuse_late = match live.denied.get(&revision.key) {
+        Some(denied) => Refusal::QuotaExceeded { message: denied.to_string() },
+        None => Refusal::NoInstance,
+    };
+    RevisionRoute {
+        concurrency: template.concurrency.unwrap_or(platform.config.services.default_concurrency),
+        timeout: Duration::from_secs(u64::from(template.timeout_seconds.unwrap_or(300))),
+        refuse_now: failing
+            .filter(|_| endpoints.is_empty())
+            .map(|failures| Refusal::CannotStart { message: failures.message.clone() }),
+        endpoints,
+        max_wait: LEAST_WAIT.max(Duration::from_secs_f64(starts)),
+        refuse_late,
+    }
+}

@@ -1,0 +1,207 @@
+//! `homerun up`: the whole platform in the foreground.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use homerun_backend::Backend;
+use homerun_backend::oci::{self, OciBackend};
+use homerun_backend::sim::SimBackend;
+use homerun_cli::server_file::{self, ServerFile};
+use homerun_ingress::{Authorize, Connect, Ingress, Invocation};
+use homerun_model::gpu::{GpuInventory, published_types};
+use homerun_model::names::{DeviceId, InstanceId, Region, ServiceKey};
+use homerun_model::plan::place::Gpu;
+use homerun_model::quota::{QuotaKey, Quotas};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::auth::Auth;
+use crate::clock::Clock;
+use crate::config::{BackendKind, Config};
+use crate::http;
+use crate::lock::{DirLock, LockError};
+use crate::logs::Logs;
+use crate::platform::{Gpus, Live, Platform};
+use crate::store::{Store, StoreError, StoredProject};
+use crate::tasks;
+
+/// Why homerun could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// The data directory cannot be used.
+    #[error("the data directory {path} cannot be used")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// Another homerun runs on the same data directory.
+    #[error("another homerun (process {pid}) runs on {path}; end it first or choose another --data-dir")]
+    Running {
+        /// The directory.
+        path: PathBuf,
+        /// The other's process id.
+        pid: String,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}; is something else running there? Choose another with {flag}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be used.
+    #[error("the store cannot be used")]
+    Store(#[from] StoreError),
+    /// The backend cannot be used.
+    #[error("the backend cannot be used")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A platform that runs.
+pub struct Up {
+    /// What it is made of.
+    pub platform: Arc<Platform>,
+    /// Where the API listens.
+    pub control: SocketAddr,
+    /// Where users' requests arrive.
+    pub ingress: SocketAddr,
+    tasks: JoinSet<()>,
+    _lock: DirLock,
+}
+
+/// Starts everything; returns when both ports accept.
+///
+/// # Errors
+/// See [`UpError`]. Nothing is left running then.
+pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError> {
+    let data = |source| UpError::DataDir { path: config.data_dir.clone(), source };
+    std::fs::create_dir_all(&config.data_dir).map_err(data)?;
+    let lock = DirLock::take(&config.data_dir).map_err(|error| match error {
+        LockError::Held(pid) => UpError::Running { path: config.data_dir.clone(), pid },
+        LockError::Io(source) => data(source),
+    })?;
+    let auth = Arc::new(Auth::open(&config.data_dir).map_err(data)?);
+    let logs = Logs::open(&config.data_dir.join("logs")).map_err(data)?;
+    let store = Store::open(&config.data_dir.join("homerun.db"))?;
+    let project = config.default_project();
+    let enabled_apis = config.enabled_apis.iter().cloned().collect();
+    store.ensure_project(&StoredProject { project: project.clone(), enabled_apis })?;
+
+    let control = listen(config.listen, "--listen").await?;
+    let ingress_listener = listen(config.ingress_listen, "--ingress-listen").await?;
+    let (control_address, ingress_address) = (control.local_addr().map_err(data)?, ingress_listener.local_addr().map_err(data)?);
+
+    let backend = open_backend(&config, &logs).await?;
+    let gpus = gpus(&config, backend.as_ref());
+    let doors = Arc::new(Doors { backend: backend.clone(), auth: auth.clone() });
+    let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs), homerun_ingress::Settings::default());
+    let url_port = config.url.port.unwrap_or(ingress_address.port());
+    let platform = Arc::new(Platform { config, store, backend, ingress, clock, gpus, live: Live::default(), url_port });
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(tasks::reconcile::run(platform.clone()));
+    tasks.spawn(tasks::autoscale::run(platform.clone()));
+    let serving = platform.ingress.clone();
+    tasks.spawn(async move { serving.serve(ingress_listener, std::future::pending()).await });
+    let router = http::router(platform.clone(), auth, control_address);
+    tasks.spawn(http::serve(control, router));
+    let file = ServerFile {
+        control: control_address,
+        ingress: ingress_address,
+        pid: std::process::id(),
+        project: platform.config.project.id.clone(),
+        region: platform.config.region.clone(),
+    };
+    let data_dir = &platform.config.data_dir;
+    server_file::write(data_dir, &file).map_err(|source| UpError::DataDir { path: data_dir.clone(), source })?;
+    Ok(Up { platform, control: control_address, ingress: ingress_address, tasks, _lock: lock })
+}
+
+impl Up {
+    /// Ends everything: no new request is accepted, the loops stop, then the backend stops every
+    /// instance, or lets go of them if the settings say so.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+        self.platform.backend.shutdown(self.platform.config.leave_running).await;
+        server_file::remove(&self.platform.config.data_dir);
+    }
+}
+
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, UpError> {
+    TcpListener::bind(address).await.map_err(|source| UpError::Listen { address, flag, source })
+}
+
+async fn open_backend(config: &Config, logs: &Logs) -> Result<Arc<dyn Backend>, UpError> {
+    let sink = Arc::new(logs.clone());
+    match config.backend {
+        BackendKind::Sim => {
+            let backend = SimBackend::open(&config.gpu, sink);
+            Ok(Arc::new(backend))
+        }
+        BackendKind::Oci => {
+            let settings = oci::Settings::new(&config.data_dir, config.gpu.clone());
+            let backend = OciBackend::open(settings, sink).await.map_err(|error| UpError::Backend(error.into()))?;
+            Ok(Arc::new(backend))
+        }
+    }
+}
+
+/// GPUs as the rules see them. This machine is one zone of its region. At first start the default
+/// project's quota is what the machine has, and other projects' is 0 (row G09).
+fn gpus(config: &Config, backend: &dyn Backend) -> Gpus {
+    let region = Region::new(&config.region);
+    let mut inventory = GpuInventory { types: published_types(), regions: BTreeMap::new() };
+    let mut quotas = Quotas::default();
+    let mut devices = Vec::new();
+    for device in backend.devices() {
+        let zones = inventory.regions.entry(region.clone()).or_default().entry(device.gpu_type.clone()).or_insert_with(|| vec![0]);
+        zones[0] += 1;
+        devices.push(Gpu { id: DeviceId::new(device.id.as_str()), gpu: device.gpu_type, region: region.clone() });
+    }
+    for (gpu, zones) in inventory.regions.get(&region).into_iter().flatten() {
+        let key = QuotaKey {
+            project: config.default_project().id,
+            region: region.clone(),
+            gpu: gpu.clone(),
+            zonal_redundancy: false,
+        };
+        quotas.set(key, zones.iter().sum());
+    }
+    Gpus { inventory, devices, quotas }
+}
+
+/// What ingress needs of the rest: a way into instances, and who may invoke.
+struct Doors {
+    backend: Arc<dyn Backend>,
+    auth: Arc<Auth>,
+}
+
+#[async_trait]
+impl Connect for Doors {
+    async fn connect(&self, instance: &InstanceId, port: u16) -> io::Result<TcpStream> {
+        self.backend.connect(instance, port).await
+    }
+}
+
+#[async_trait]
+impl Authorize for Doors {
+    /// The owner may invoke every private service; nobody else can prove who they are yet.
+    async fn may_invoke(&self, _service: &ServiceKey, bearer: Option<&str>, _audience_host: &str) -> Invocation {
+        match bearer {
+            None => Invocation::Forbidden,
+            Some(token) if self.auth.caller(token).is_some() => Invocation::Allowed,
+            Some(_) => Invocation::Unauthenticated,
+        }
+    }
+}
