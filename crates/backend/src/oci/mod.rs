@@ -1,0 +1,3 @@
+//! The `oci` backend: real containers on this machine.
+
+pub mod image;
