@@ -43,6 +43,13 @@ pub struct Container {
     pub volume_mounts: Vec<VolumeMount>,
 }
 
+impl Container {
+    /// Whether it asks for a GPU.
+    pub fn has_gpu(&self) -> bool {
+        self.gpu_count.unwrap_or(0) > 0
+    }
+}
+
 /// One environment variable with a plain value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvVar {

@@ -72,6 +72,14 @@ impl GpuInventory {
         self.types.iter().find(|info| &info.name == name)
     }
 
+    /// The type that a misspelt name means: upper case, or the digit 1 for the letter l (row G03).
+    pub fn meant_type(&self, name: &GpuType) -> Option<&GpuTypeInfo> {
+        let shape = |name: &GpuType| name.as_str().to_lowercase().replace('1', "l");
+        self.types
+            .iter()
+            .find(|info| shape(&info.name) == shape(name))
+    }
+
     /// GPUs of a type in a region, over all zones.
     pub fn count(&self, region: &Region, gpu: &GpuType) -> u32 {
         self.zones(region, gpu).iter().sum()
@@ -84,10 +92,15 @@ impl GpuInventory {
 
     /// The regions that have at least one GPU of the type.
     pub fn regions_with<'a>(&'a self, gpu: &'a GpuType) -> impl Iterator<Item = &'a Region> {
-        self.regions.keys().filter(move |region| self.count(region, gpu) > 0)
+        self.regions
+            .keys()
+            .filter(move |region| self.count(region, gpu) > 0)
     }
 
     fn zones(&self, region: &Region, gpu: &GpuType) -> &[u32] {
-        self.regions.get(region).and_then(|types| types.get(gpu)).map_or(&[], Vec::as_slice)
+        self.regions
+            .get(region)
+            .and_then(|types| types.get(gpu))
+            .map_or(&[], Vec::as_slice)
     }
 }

@@ -1,5 +1,6 @@
 //! A service: the configuration that users edit, and the revisions it makes.
 
+mod apply;
 mod defaults;
 mod rules;
 
@@ -15,6 +16,7 @@ use crate::quota::Quotas;
 use crate::revision::RevisionTemplate;
 use crate::traffic::TrafficTarget;
 
+pub use apply::{Change, Origin};
 pub use defaults::defaults;
 pub use rules::validate;
 

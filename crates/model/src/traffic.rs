@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::RevisionName;
+use crate::names::{RevisionName, ServiceName};
+
+/// What stands between a tag and the service's name in a host name. Neither may contain it, or two
+/// services could have the same host.
+pub const TAG_SEPARATOR: &str = "---";
 
 /// One target of a service's traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +22,19 @@ pub struct TrafficTarget {
 impl TrafficTarget {
     /// All traffic to the newest ready revision: what a service without a traffic block has.
     pub fn latest() -> Self {
-        Self { revision: None, percent: 100, tag: None }
+        Self {
+            revision: None,
+            percent: 100,
+            tag: None,
+        }
+    }
+}
+
+/// The first label of a service's host name: `[TAG---]SERVICE-PROJECTNUMBER`. DNS allows it 63
+/// characters.
+pub fn host_label(tag: Option<&str>, service: &ServiceName, project_number: u64) -> String {
+    match tag {
+        Some(tag) => format!("{tag}{TAG_SEPARATOR}{service}-{project_number}"),
+        None => format!("{service}-{project_number}"),
     }
 }
