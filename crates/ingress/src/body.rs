@@ -1,0 +1,214 @@
+//! Bodies on their way through: frames are passed on one by one, counted and never gathered.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use crate::idle::Active;
+use crate::observe::{Ledger, Outcome};
+use crate::pool::Lease;
+use crate::upstream::Sender;
+
+/// A request's body on its way to an instance.
+pub(crate) struct RequestBody {
+    inner: Incoming,
+    sent: Arc<AtomicU64>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(inner: Incoming, sent: Arc<AtomicU64>) -> Self {
+        Self { inner, sent }
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Why a response breaks off after its headers; the client's connection or stream ends with it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The instance broke off.
+    #[error("the instance broke off its response")]
+    Instance(#[source] hyper::Error),
+    /// The request's time is over.
+    #[error("the request has reached its timeout")]
+    Timeout,
+}
+
+/// A response's body on its way to a client.
+pub(crate) struct Body {
+    kind: Kind,
+    /// Keeps the client's connection from being taken for an unused one.
+    _active: Option<Active>,
+}
+
+enum Kind {
+    /// Ingress's own words, until they are sent.
+    Text(Option<Bytes>),
+    /// What the instance sends.
+    Relay(Box<Relay>),
+}
+
+impl Body {
+    /// A body that ingress wrote itself.
+    pub(crate) fn text(text: impl Into<Bytes>) -> Self {
+        let text = text.into();
+        Self {
+            kind: Kind::Text((!text.is_empty()).then_some(text)),
+            _active: None,
+        }
+    }
+
+    pub(crate) fn relay(relay: Relay) -> Self {
+        Self {
+            kind: Kind::Relay(Box::new(relay)),
+            _active: None,
+        }
+    }
+
+    pub(crate) fn keeping(self, active: Active) -> Self {
+        Self {
+            _active: Some(active),
+            ..self
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.kind {
+            Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Kind::Relay(relay) => relay.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Text(text) => text.is_none(),
+            Kind::Relay(relay) => relay.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Text(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Kind::Relay(relay) => relay.inner.size_hint(),
+        }
+    }
+}
+
+/// A response's body together with all that is held until it ends.
+pub(crate) struct Relay {
+    pub(crate) inner: Incoming,
+    pub(crate) deadline: Pin<Box<Sleep>>,
+    /// `None` once the response is over.
+    pub(crate) held: Option<Held>,
+}
+
+/// What a request holds while an instance serves it.
+pub(crate) struct Held {
+    pub(crate) sender: Sender,
+    pub(crate) lease: Lease,
+    pub(crate) ledger: Ledger,
+    pub(crate) request_bytes: Arc<AtomicU64>,
+}
+
+impl Held {
+    /// Frees the connection, then the slot, so that who gets the slot finds the connection; then hands
+    /// in the record.
+    pub(crate) fn finish(mut self, outcome: Outcome) {
+        let record = self.ledger.record();
+        record.outcome = outcome;
+        record.request_bytes = self.request_bytes.load(Ordering::Relaxed);
+        if outcome == Outcome::Served {
+            self.lease.instance().give_back(self.sender);
+        }
+        drop(self.lease);
+    }
+}
+
+impl Relay {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.held.is_some() && self.deadline.as_mut().poll(cx).is_ready() {
+            self.finish(Outcome::TimedOut);
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
+        }
+        match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(held)) = (frame.data_ref(), &mut self.held) {
+                    held.ledger.record().response_bytes += data.len() as u64;
+                }
+                if self.inner.is_end_stream() {
+                    self.finish(Outcome::Served);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                self.finish(Outcome::InstanceGone);
+                Poll::Ready(Some(Err(BodyError::Instance(error))))
+            }
+            None => {
+                self.finish(Outcome::Served);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if let Some(held) = self.held.take() {
+            held.finish(outcome);
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // A body that is empty or whose length is known is not polled to its end.
+        let whole = self.inner.is_end_stream();
+        self.finish(if whole {
+            Outcome::Served
+        } else {
+            Outcome::ClientGone
+        });
+    }
+}

@@ -1,0 +1,151 @@
+//! Client connections that do nothing, or too little: unused ones and slow headers.
+//!
+//! One timer per connection, looked at a few times per minute, instead of one per request.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::settings::Settings;
+
+/// The first bytes of an HTTP/2 connection; no HTTP/1 method is called this.
+const HTTP2_PREFACE: &[u8] = b"PRI ";
+
+/// What a client's connection is doing. Times are milliseconds since it was accepted.
+pub(crate) struct Activity {
+    accepted: Instant,
+    /// Requests that are not answered in full.
+    active: AtomicU32,
+    /// When the last request ended.
+    unused_since: AtomicU64,
+    /// When the first bytes of the next request's headers came; [`NONE`] before that.
+    headers_since: AtomicU64,
+    http2: AtomicBool,
+}
+
+const NONE: u64 = u64::MAX;
+
+impl Activity {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            accepted: Instant::now(),
+            active: AtomicU32::new(0),
+            unused_since: AtomicU64::new(0),
+            headers_since: AtomicU64::new(0),
+            http2: AtomicBool::new(false),
+        })
+    }
+
+    /// A request's headers are complete. It counts until the value is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> Active {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        self.headers_since.store(NONE, Ordering::Relaxed);
+        Active(self.clone())
+    }
+
+    /// When to look again, or `None` when the connection is to be closed.
+    pub(crate) fn next_look(&self, settings: &Settings) -> Option<Duration> {
+        if self.active.load(Ordering::Relaxed) > 0 {
+            return Some(settings.header_timeout);
+        }
+        let headers_since = self.headers_since.load(Ordering::Relaxed);
+        let end = if headers_since != NONE && !self.http2.load(Ordering::Relaxed) {
+            Duration::from_millis(headers_since) + settings.header_timeout
+        } else {
+            Duration::from_millis(self.unused_since.load(Ordering::Relaxed)) + settings.idle_timeout
+        };
+        let left = end.checked_sub(self.accepted.elapsed())?;
+        // A request may begin meanwhile, and its headers must not take longer.
+        Some(
+            left.min(settings.header_timeout)
+                .max(Duration::from_millis(1)),
+        )
+    }
+
+    fn now(&self) -> u64 {
+        self.accepted.elapsed().as_millis() as u64
+    }
+
+    fn received(&self, bytes: &[u8]) {
+        if self.active.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        match self.headers_since.load(Ordering::Relaxed) {
+            NONE => self.headers_since.store(self.now(), Ordering::Relaxed),
+            0 if bytes.starts_with(HTTP2_PREFACE) => self.http2.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+}
+
+/// A request that is not answered in full.
+pub(crate) struct Active(Arc<Activity>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.unused_since.store(self.0.now(), Ordering::Relaxed);
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection whose reading is noted.
+pub(crate) struct Watched<S> {
+    stream: S,
+    activity: Arc<Activity>,
+}
+
+impl<S> Watched<S> {
+    pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
+        Self { stream, activity }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if let read @ [_, ..] = &buffer.filled()[before..] {
+            self.activity.received(read);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

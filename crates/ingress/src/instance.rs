@@ -1,0 +1,62 @@
+//! An instance as ingress knows it: its count of requests and its connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use homerun_model::instance::IngressPort;
+use homerun_model::names::InstanceId;
+
+use crate::route::Endpoint;
+use crate::upstream::Connections;
+
+/// One instance. It outlives its being published for as long as a request is on it.
+pub(crate) struct Instance {
+    id: Arc<InstanceId>,
+    ingress: IngressPort,
+    /// Leases that are held. Changed under the mutex of the instance's pool alone, read anywhere.
+    in_flight: AtomicU32,
+    published: AtomicBool,
+    pub(crate) connections: Connections,
+}
+
+impl Instance {
+    pub(crate) fn new(endpoint: &Endpoint) -> Self {
+        Self {
+            id: Arc::new(endpoint.instance.clone()),
+            ingress: endpoint.ingress.clone(),
+            in_flight: AtomicU32::new(0),
+            published: AtomicBool::new(true),
+            connections: Connections::default(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &Arc<InstanceId> {
+        &self.id
+    }
+
+    pub(crate) fn ingress(&self) -> &IngressPort {
+        &self.ingress
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn begin_lease(&self) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many leases are left.
+    pub(crate) fn end_lease(&self) -> u32 {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel) - 1
+    }
+
+    pub(crate) fn is_published(&self) -> bool {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// Whether new requests may come; while not, connections are not kept when their request is over.
+    pub(crate) fn set_published(&self, published: bool) {
+        self.published.store(published, Ordering::Release);
+    }
+}

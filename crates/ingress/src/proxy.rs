@@ -1,0 +1,350 @@
+//! Proxy: the way of one request, from its headers to its response.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use http::header::{REFERER, USER_AGENT};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Sleep;
+
+use crate::admit::{self, Invocation};
+use crate::body::{Body, Held, Relay, RequestBody};
+use crate::observe::{CLIENT_CLOSED_REQUEST, Ledger, Outcome, RequestRecord};
+use crate::pool::{Lease, NoLease, Pool};
+use crate::respond::{self, Failure};
+use crate::route::{HostRoute, without_port};
+use crate::trace::TraceContext;
+use crate::upstream::Sender;
+use crate::{Ingress, headers, upgrade};
+
+/// Pauses before a request that reached no instance is tried again. The first is none: there may be
+/// another instance. Together they outlast the moment in which an instance ends and control learns it.
+const PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+];
+
+/// A request on its way, kept so that it can be tried again while nothing of it was sent.
+struct Outbound {
+    /// Taken when it is sent; it comes back if nothing of it was.
+    request: Option<Request<RequestBody>>,
+    host: Authority,
+    path: PathAndQuery,
+    /// The caller's own hold on the connection, if it asks to change the protocol.
+    upgrade: Option<(HeaderValue, OnUpgrade)>,
+    /// Bytes of the body that were sent.
+    sent: Arc<AtomicU64>,
+    /// When the request's time is over; begins with the first lease.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// A response's headers and what is held until its end.
+struct Inbound {
+    response: Response<Incoming>,
+    sender: Sender,
+    lease: Lease,
+}
+
+/// Why a try brought no response.
+enum TryError {
+    /// Nothing of the request was sent: another try does no harm.
+    NotSent(Failure),
+    /// It may have been carried out.
+    Sent(Failure),
+}
+
+impl Ingress {
+    /// Answers one request, from an instance or by a refusal. Dropping the future cancels the request to
+    /// the instance; whatever happens, one record is handed in.
+    pub(crate) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        let mut ledger = self.begin_record(&mut request, peer);
+        let host = match headers::check(&request) {
+            Ok(host) => host,
+            Err(why) => return respond::refuse(&Failure::BadRequest(why), ledger),
+        };
+        let mut outbound = self.outbound(request, peer, host, &ledger);
+        match self.route(&mut outbound, &mut ledger).await {
+            Ok(inbound) => respond_with(inbound, outbound, ledger),
+            Err(failure) => {
+                ledger.record().request_bytes =
+                    outbound.sent.load(std::sync::atomic::Ordering::Relaxed);
+                respond::refuse(&failure, ledger)
+            }
+        }
+    }
+
+    fn begin_record(&self, request: &mut Request<Incoming>, peer: SocketAddr) -> Ledger {
+        let began = Instant::now();
+        let trace = TraceContext::take(request.headers_mut());
+        let headers = request.headers();
+        let authority = request
+            .uri()
+            .authority()
+            .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        let host = authority.or_else(|| headers.get(http::header::HOST).cloned());
+        let path = request.uri().path_and_query().cloned();
+        let record = RequestRecord {
+            arrived: Utc::now(),
+            service: None,
+            revision: None,
+            instance: None,
+            host: host.unwrap_or_else(|| HeaderValue::from_static("")),
+            method: request.method().clone(),
+            path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
+            version: request.version(),
+            status: CLIENT_CLOSED_REQUEST,
+            request_bytes: 0,
+            response_bytes: 0,
+            latency: Duration::ZERO,
+            waited: Duration::ZERO,
+            cold_start: false,
+            trace,
+            user_agent: headers.get(USER_AGENT).cloned(),
+            referer: headers.get(REFERER).cloned(),
+            remote: peer,
+            // Until something else is known: the future may be dropped at any time.
+            outcome: Outcome::ClientGone,
+            message: None,
+        };
+        Ledger::new(self.observe.clone(), began, record)
+    }
+
+    fn outbound(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        host: Authority,
+        ledger: &Ledger,
+    ) -> Outbound {
+        let upgrade =
+            headers::upgrade(&request).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+        headers::forward(request.headers_mut(), peer, self.settings.scheme);
+        let sent = Arc::new(AtomicU64::new(0));
+        let request = request.map(|body| RequestBody::new(body, sent.clone()));
+        Outbound {
+            request: Some(request),
+            host,
+            path: ledger.path(),
+            upgrade,
+            sent,
+            deadline: None,
+        }
+    }
+
+    /// Finds the revision and has it answer. A revision that leaves the table while the request waits
+    /// sends it back here, to the route that is published by then.
+    async fn route(
+        &self,
+        outbound: &mut Outbound,
+        ledger: &mut Ledger,
+    ) -> Result<Inbound, Failure> {
+        let mut admitted = None;
+        loop {
+            let route = self
+                .table
+                .load()
+                .find(outbound.host.as_str())
+                .cloned()
+                .ok_or(Failure::UnknownHost)?;
+            ledger.record().service = Some(route.service.clone());
+            if !route.public && admitted.as_ref() != Some(&route.service) {
+                self.admit(&route, outbound).await?;
+                admitted = Some(route.service.clone());
+            }
+            let pool = route
+                .pick()
+                .map_err(|unready| Failure::Refused(unready.clone()))?;
+            ledger.record().revision = Some(pool.key().clone());
+            pool.count_arrival();
+            match self.deliver(pool, outbound, ledger).await {
+                Ok(inbound) => return Ok(inbound),
+                Err(None) => {}
+                Err(Some(failure)) => return Err(failure),
+            }
+        }
+    }
+
+    /// Asks whether the caller may invoke the service, and takes the token out of what it is passed on.
+    async fn admit(&self, route: &HostRoute, outbound: &mut Outbound) -> Result<(), Failure> {
+        let Some(request) = &mut outbound.request else {
+            return Err(Failure::ConnectionLost);
+        };
+        let audience = without_port(outbound.host.as_str()).to_ascii_lowercase();
+        let bearer = admit::bearer(request.headers()).map(|(_, token)| token);
+        match self
+            .authorize
+            .may_invoke(&route.service, bearer, &audience)
+            .await
+        {
+            Invocation::Allowed => admit::disarm(request.headers_mut()),
+            Invocation::Forbidden => return Err(Failure::Forbidden),
+            Invocation::Unauthenticated if bearer.is_some() => return Err(Failure::BadToken),
+            Invocation::Unauthenticated => return Err(Failure::NoToken),
+        }
+        Ok(())
+    }
+
+    /// Has an instance of the revision answer, trying again as long as nothing of the request was sent.
+    /// `None` as the error asks for a new route.
+    async fn deliver(
+        &self,
+        pool: &Arc<Pool>,
+        outbound: &mut Outbound,
+        ledger: &mut Ledger,
+    ) -> Result<Inbound, Option<Failure>> {
+        let mut failed = None;
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let asked = Instant::now();
+            let lease = pool
+                .acquire(ledger.began(), failed.as_deref())
+                .await
+                .map_err(|none| match none {
+                    NoLease::Rerouted => None,
+                    NoLease::Refused(refusal) => Some(Failure::Refused(refusal)),
+                });
+            let record = ledger.record();
+            record.waited += asked.elapsed();
+            let lease = lease?;
+            record.instance = Some(lease.instance().id().clone());
+            record.cold_start |= lease.cold_start;
+            match self.exchange(&lease, outbound).await {
+                Ok((sender, response)) => {
+                    return Ok(Inbound {
+                        response,
+                        sender,
+                        lease,
+                    });
+                }
+                Err(TryError::Sent(failure)) => return Err(Some(failure)),
+                Err(TryError::NotSent(failure)) => {
+                    failed = Some(lease.instance().id().clone());
+                    drop(lease);
+                    let Some(pause) = pauses.next() else {
+                        return Err(Some(failure));
+                    };
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One try on one instance, within the request's time.
+    async fn exchange(
+        &self,
+        lease: &Lease,
+        outbound: &mut Outbound,
+    ) -> Result<(Sender, Response<Incoming>), TryError> {
+        let instance = lease.instance();
+        let Outbound {
+            request: slot,
+            deadline,
+            host,
+            path,
+            upgrade,
+            ..
+        } = outbound;
+        let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(lease.timeout)));
+        let Some(mut request) = slot.take() else {
+            return Err(TryError::Sent(Failure::ConnectionLost));
+        };
+        let protocol = instance.ingress().protocol;
+        headers::address(&mut request, host, path, protocol);
+        if let Some((name, _)) = upgrade
+            && protocol == homerun_model::container::Protocol::Http1
+        {
+            headers::ask_upgrade(request.headers_mut(), name.clone());
+        }
+        let attempt = async {
+            let mut sender = match instance.connection(&*self.connect, &self.settings).await {
+                Ok(sender) => sender,
+                Err(error) => {
+                    tracing::debug!(instance = %instance.id(), error = &error as &dyn std::error::Error, "no connection");
+                    *slot = Some(request);
+                    return Err(TryError::NotSent(Failure::Unreachable));
+                }
+            };
+            match sender.send(request).await {
+                Ok(response) => Ok((sender, response)),
+                Err(mut error) => match error.take_message() {
+                    Some(request) => {
+                        *slot = Some(request);
+                        Err(TryError::NotSent(Failure::ConnectionLost))
+                    }
+                    None => Err(TryError::Sent(broken(error.error()))),
+                },
+            }
+        };
+        tokio::select! {
+            biased;
+            result = attempt => result,
+            () = deadline.as_mut() => Err(TryError::Sent(Failure::Timeout)),
+        }
+    }
+}
+
+/// What an error after sending means for the client.
+fn broken(error: &hyper::Error) -> Failure {
+    if error.is_user() {
+        // The only thing that is ours to get wrong is the body, which is the client's.
+        Failure::BadRequest("the request's body broke off")
+    } else if error.is_parse() {
+        Failure::Malformed
+    } else {
+        Failure::ConnectionLost
+    }
+}
+
+/// Passes an instance's response on.
+fn respond_with(inbound: Inbound, outbound: Outbound, mut ledger: Ledger) -> Response<Body> {
+    let Inbound {
+        response,
+        sender,
+        lease,
+    } = inbound;
+    let deadline = outbound
+        .deadline
+        .unwrap_or_else(|| Box::pin(tokio::time::sleep(lease.timeout)));
+    let changes_protocol = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if changes_protocol && outbound.upgrade.is_none() {
+        return respond::refuse(&Failure::Malformed, ledger);
+    }
+    ledger.record().status = response.status().as_u16();
+    let held = Held {
+        sender,
+        lease,
+        ledger,
+        request_bytes: outbound.sent,
+    };
+    match outbound.upgrade {
+        Some((_, client)) if changes_protocol => upgrade::tunnel(response, client, held, deadline),
+        _ => {
+            let (mut parts, inner) = response.into_parts();
+            headers::strip_hop_by_hop(&mut parts.headers);
+            Response::from_parts(
+                parts,
+                Body::relay(Relay {
+                    inner,
+                    deadline,
+                    held: Some(held),
+                }),
+            )
+        }
+    }
+}

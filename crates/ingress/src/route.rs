@@ -1,0 +1,237 @@
+//! Route: from a request's host to a revision, in tables that control publishes whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use homerun_model::instance::IngressPort;
+use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
+
+use crate::pool::Pool;
+
+/// Everything ingress knows about services. Control publishes it whole; it replaces the one before.
+#[derive(Debug, Clone, Default)]
+pub struct RouteTable {
+    /// Which route a host takes. Keys are in lower case, without a port. A tag's host has a route of its
+    /// own with a single target.
+    pub hosts: HashMap<String, Arc<Route>>,
+    /// The revisions that routes lead to, and any others whose instances still serve requests.
+    pub revisions: HashMap<RevisionKey, RevisionRoute>,
+}
+
+/// Where the requests of a host go.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The service that the host belongs to.
+    pub service: ServiceKey,
+    /// Whether anybody may invoke the service; no caller is asked for a token then.
+    pub public: bool,
+    /// Where requests go. The percentages add up to 100; empty while nothing of the service is ready.
+    pub targets: Vec<Target>,
+    /// What requests are told while `targets` is empty; without it, [`Refusal::NotReady`].
+    pub unready: Option<Refusal>,
+}
+
+/// One revision of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The revision.
+    pub revision: RevisionKey,
+    /// Its share of the route's requests, 0 to 100.
+    pub percent: u32,
+}
+
+/// How a revision takes requests.
+#[derive(Debug, Clone)]
+pub struct RevisionRoute {
+    /// Requests that one instance serves at the same time, at least 1.
+    pub concurrency: u32,
+    /// How long a request may take, from the moment an instance takes it to the end of the response.
+    pub timeout: Duration,
+    /// The instances that are ready. One that is missing here gets no new request from the moment
+    /// [`Ingress::publish`](crate::Ingress::publish) returns; those it serves go on.
+    pub endpoints: Vec<Endpoint>,
+    /// How long a request may wait for an instance, counted from its arrival.
+    pub max_wait: Duration,
+    /// Instead of waiting, requests are told this: those that wait now, and new ones that find no free
+    /// instance. For instance because the container fails to start.
+    pub refuse_now: Option<Refusal>,
+    /// What a request is told when it has waited for `max_wait`: control knows whether the maximum, the
+    /// quota or something else kept it waiting.
+    pub refuse_late: Refusal,
+}
+
+/// An instance that is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its id.
+    pub instance: InstanceId,
+    /// Where it takes requests.
+    pub ingress: IngressPort,
+}
+
+/// Why no instance can take a request. The status codes are `respond`'s business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Every instance that the maximum allows is busy, or the queue is full: 429.
+    NoInstance,
+    /// Instances could not be added for a reason that is neither the maximum nor the quota: 500.
+    ScalingFailed,
+    /// The project's quota is used up: 503.
+    QuotaExceeded {
+        /// The sentence for the user: which quota, and who holds it.
+        message: String,
+    },
+    /// The container does not start: 503.
+    CannotStart {
+        /// The sentence for the user.
+        message: String,
+    },
+    /// Nothing of the service is ready: 503.
+    NotReady,
+}
+
+/// The published table as requests use it: names resolved to pools.
+#[derive(Default)]
+pub(crate) struct Table {
+    pub(crate) hosts: HashMap<String, Arc<HostRoute>>,
+}
+
+impl Table {
+    /// The route of a `Host` header or authority, which may carry a port, upper case and a final dot.
+    pub(crate) fn find(&self, host: &str) -> Option<&Arc<HostRoute>> {
+        let name = without_port(host);
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.hosts.get(&name.to_ascii_lowercase())
+        } else {
+            self.hosts.get(name)
+        }
+    }
+}
+
+/// A host without its port and final dot.
+pub(crate) fn without_port(host: &str) -> &str {
+    let name = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// A host's route with its pools at hand.
+pub(crate) struct HostRoute {
+    pub(crate) service: Arc<ServiceKey>,
+    pub(crate) public: bool,
+    /// One entry per percent, the targets spread evenly. `None` for a revision that the table lacks.
+    schedule: Vec<Option<Arc<Pool>>>,
+    unready: Refusal,
+    /// Requests so far. It outlives the table, so that frequent publishing does not favour the targets
+    /// at the front of the schedule.
+    turn: Arc<AtomicU64>,
+}
+
+impl HostRoute {
+    pub(crate) fn new(
+        route: &Route,
+        pools: &HashMap<RevisionKey, Arc<Pool>>,
+        turn: Arc<AtomicU64>,
+    ) -> Self {
+        let schedule = spread(
+            &route
+                .targets
+                .iter()
+                .map(|target| target.percent)
+                .collect::<Vec<_>>(),
+        )
+        .into_iter()
+        .map(|index| pools.get(&route.targets[index].revision).cloned())
+        .collect();
+        let unready = route.unready.clone().unwrap_or(Refusal::NotReady);
+        Self {
+            service: Arc::new(route.service.clone()),
+            public: route.public,
+            schedule,
+            unready,
+            turn,
+        }
+    }
+
+    pub(crate) fn turn(&self) -> Arc<AtomicU64> {
+        self.turn.clone()
+    }
+
+    /// The revision whose turn it is. Exact over every hundred requests.
+    pub(crate) fn pick(&self) -> Result<&Arc<Pool>, &Refusal> {
+        let target = match self.schedule.len() {
+            0 => None,
+            1 => self.schedule[0].as_ref(),
+            length => {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                self.schedule[(turn % length as u64) as usize].as_ref()
+            }
+        };
+        target.ok_or(&self.unready)
+    }
+}
+
+/// Indexes of `weights` in an order in which each appears as often as it weighs, as evenly as possible
+/// (smooth weighted round robin). A single target needs a single entry.
+fn spread(weights: &[u32]) -> Vec<usize> {
+    let total: i64 = weights.iter().copied().map(i64::from).sum();
+    if let Some(only) = weights
+        .iter()
+        .position(|weight| i64::from(*weight) == total && total > 0)
+    {
+        return vec![only];
+    }
+    let mut credit = vec![0_i64; weights.len()];
+    (0..total)
+        .filter_map(|_| {
+            credit
+                .iter_mut()
+                .zip(weights)
+                .for_each(|(credit, weight)| *credit += i64::from(*weight));
+            let best = (0..credit.len()).rev().max_by_key(|index| credit[*index])?;
+            credit[best] -= total;
+            Some(best)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s09_a_split_is_exact_and_spread_evenly() {
+        assert_eq!(spread(&[50, 25, 25])[..4], [0, 1, 2, 0]);
+        let order = spread(&[97, 0, 3]);
+        assert_eq!(order.iter().filter(|index| **index == 2).count(), 3);
+        assert_eq!(order.len(), 100);
+        let gaps: Vec<_> = (0..100).filter(|at| order[*at] == 2).collect();
+        assert!(
+            gaps.windows(2)
+                .all(|pair| (30..=36).contains(&(pair[1] - pair[0]))),
+            "{gaps:?}"
+        );
+        assert_eq!(spread(&[0, 100]), [1]);
+        assert!(spread(&[]).is_empty());
+    }
+
+    #[test]
+    fn s09_a_host_is_found_whatever_its_port_case_and_final_dot() {
+        let names = [
+            "a.test:80",
+            "a.test.",
+            "a.test.:80",
+            "[::1]:80",
+            "[::1]",
+            "a.test:",
+        ];
+        assert_eq!(
+            names.map(without_port),
+            ["a.test", "a.test", "a.test", "[::1]", "[::1]", "a.test"]
+        );
+    }
+}

@@ -1,0 +1,222 @@
+//! Connections to instances.
+//!
+//! HTTP/1.1 connections carry one request at a time and are kept for reuse; an h2c connection is shared.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use homerun_model::container::Protocol;
+use homerun_model::names::InstanceId;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use crate::body::RequestBody;
+use crate::instance::Instance;
+use crate::settings::Settings;
+
+/// Opens connections to instances.
+#[async_trait]
+pub trait Connect: Send + Sync + 'static {
+    /// Opens a connection to a port of an instance.
+    ///
+    /// # Errors
+    /// What `connect` says; `NotFound` for an instance that does not run.
+    async fn connect(&self, instance: &InstanceId, port: u16) -> io::Result<TcpStream>;
+}
+
+/// Why there is no connection. Nothing of the request has been sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// The instance does not take the connection.
+    #[error("cannot connect to the instance")]
+    Connect(#[source] io::Error),
+    /// The instance neither took nor refused it in time.
+    #[error("the instance did not take the connection within {0:?}")]
+    Timeout(Duration),
+    /// The connection broke while HTTP began.
+    #[error("cannot begin HTTP on the connection to the instance")]
+    Handshake(#[source] hyper::Error),
+}
+
+/// How long a connection whose response is over may need until it can be reused, for instance to send
+/// the rest of a request's body that the container did not wait for.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// The connections of one instance.
+#[derive(Default)]
+pub(crate) struct Connections {
+    /// Unused HTTP/1.1 connections, the most recently used last.
+    unused: Mutex<Vec<(Instant, http1::SendRequest<RequestBody>)>>,
+    shared: Mutex<Option<http2::SendRequest<RequestBody>>>,
+    /// Held while the shared connection is opened, so that many requests at once open one only.
+    opening: tokio::sync::Mutex<()>,
+}
+
+/// The sending end of a connection.
+pub(crate) enum Sender {
+    Http1(http1::SendRequest<RequestBody>),
+    H2c(http2::SendRequest<RequestBody>),
+}
+
+impl Sender {
+    /// Sends a request and waits for the response's headers. The error has the request again if nothing
+    /// of it was sent.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match self {
+            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::H2c(sender) => sender.try_send_request(request).await,
+        }
+    }
+}
+
+impl Connections {
+    /// Closes those that no request uses.
+    pub(crate) fn close_unused(&self) {
+        drop(std::mem::take(
+            &mut *self.unused.lock().unwrap_or_else(PoisonError::into_inner),
+        ));
+        drop(
+            self.shared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
+
+    fn take_unused(&self, keep_alive: Duration) -> Option<http1::SendRequest<RequestBody>> {
+        let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((since, sender)) = unused.pop() {
+            if since.elapsed() > keep_alive {
+                // All below are older.
+                unused.clear();
+            } else if sender.is_ready() {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    fn shared(&self) -> Option<http2::SendRequest<RequestBody>> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared
+            .as_ref()
+            .filter(|sender| !sender.is_closed())
+            .cloned()
+    }
+}
+
+impl Instance {
+    /// A connection that can take a request: an unused one, the shared one, or a new one.
+    pub(crate) async fn connection(
+        &self,
+        connect: &dyn Connect,
+        settings: &Settings,
+    ) -> Result<Sender, OpenError> {
+        match self.ingress().protocol {
+            Protocol::Http1 => match self.connections.take_unused(settings.keep_alive) {
+                Some(sender) => Ok(Sender::Http1(sender)),
+                None => self.open_http1(connect, settings).await.map(Sender::Http1),
+            },
+            Protocol::H2c => match self.connections.shared() {
+                Some(sender) => Ok(Sender::H2c(sender)),
+                None => self.open_shared(connect, settings).await.map(Sender::H2c),
+            },
+        }
+    }
+
+    async fn open(
+        &self,
+        connect: &dyn Connect,
+        settings: &Settings,
+    ) -> Result<TokioIo<TcpStream>, OpenError> {
+        let limit = settings.connect_timeout;
+        let stream = tokio::time::timeout(limit, connect.connect(self.id(), self.ingress().port))
+            .await
+            .map_err(|_| OpenError::Timeout(limit))?
+            .map_err(OpenError::Connect)?;
+        stream.set_nodelay(true).map_err(OpenError::Connect)?;
+        Ok(TokioIo::new(stream))
+    }
+
+    async fn open_http1(
+        &self,
+        connect: &dyn Connect,
+        settings: &Settings,
+    ) -> Result<http1::SendRequest<RequestBody>, OpenError> {
+        let stream = self.open(connect, settings).await?;
+        let (sender, connection) = http1::handshake(stream)
+            .await
+            .map_err(OpenError::Handshake)?;
+        let id = self.id().clone();
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(instance = %id, %error, "connection to an instance ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    async fn open_shared(
+        &self,
+        connect: &dyn Connect,
+        settings: &Settings,
+    ) -> Result<http2::SendRequest<RequestBody>, OpenError> {
+        let _one_at_a_time = self.connections.opening.lock().await;
+        if let Some(sender) = self.connections.shared() {
+            return Ok(sender);
+        }
+        let stream = self.open(connect, settings).await?;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .handshake(stream)
+            .await
+            .map_err(OpenError::Handshake)?;
+        let id = self.id().clone();
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(instance = %id, %error, "connection to an instance ended");
+            }
+        });
+        *self
+            .connections
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+        Ok(sender)
+    }
+
+    /// Keeps a connection whose response is over, if it can be used again.
+    pub(crate) fn give_back(self: &Arc<Self>, sender: Sender) {
+        let Sender::Http1(mut sender) = sender else {
+            return;
+        };
+        if sender.is_ready() {
+            self.keep(sender);
+        } else if !sender.is_closed() {
+            let instance = self.clone();
+            tokio::spawn(async move {
+                if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await {
+                    instance.keep(sender);
+                }
+            });
+        }
+    }
+
+    fn keep(&self, sender: http1::SendRequest<RequestBody>) {
+        if self.is_published() {
+            self.connections
+                .unused
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((Instant::now(), sender));
+        }
+    }
+}
