@@ -316,6 +316,59 @@ fn basic_auth_takes_credentials_from_a_helper() {
     );
 }
 
+/// Runs itself again with other surroundings: a proxy, which loopback must not go through, or no
+/// certificates, without which nobody can be asked.
+#[test]
+fn loopback_needs_no_proxy_and_missing_certificates_are_named() {
+    let runtime = tokio::runtime::Runtime::new().expect("runtime");
+    if let Ok(host) = std::env::var("HOMERUN_TEST_SURROUNDINGS_HOST") {
+        let test = TestStore::new("{}");
+        match runtime.block_on(test.resolve(&format!("{host}/app:1"))) {
+            Ok(_) => println!("outcome: pulled"),
+            Err(error) => println!("outcome: {}", error.full_message()),
+        }
+        return;
+    }
+    let Some(registry) = runtime.block_on(Registry::start(None)) else {
+        return;
+    };
+    let image = Image::new(vec![Layer::new(&[("a", b"a")], "gzip")]);
+    runtime.block_on(registry.push("app", "1", &image));
+    let nothing = "/nonexistent";
+    for (surroundings, outcome) in [
+        (
+            [
+                ("HTTP_PROXY", "http://127.0.0.1:9"),
+                ("http_proxy", "http://127.0.0.1:9"),
+            ],
+            "pulled",
+        ),
+        (
+            [("SSL_CERT_FILE", nothing), ("SSL_CERT_DIR", nothing)],
+            "ca-certificates",
+        ),
+    ] {
+        let child = std::process::Command::new(std::env::current_exe().expect("self"))
+            .args([
+                "--exact",
+                "loopback_needs_no_proxy_and_missing_certificates_are_named",
+            ])
+            .arg("--nocapture")
+            .env("HOMERUN_TEST_SURROUNDINGS_HOST", &registry.host)
+            .envs(surroundings)
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy")
+            .output()
+            .expect("runs");
+        let text = String::from_utf8_lossy(&child.stdout);
+        let line = text
+            .lines()
+            .find(|line| line.contains("outcome: "))
+            .unwrap_or_default();
+        assert!(line.contains(outcome), "{surroundings:?}: {text}");
+    }
+}
+
 fn pull_with_helper(host: &str) {
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
     let name = format!("{host}/private:1");

@@ -69,8 +69,11 @@ pub enum ImageError {
         #[source]
         source: Box<OciDistributionError>,
     },
-    /// The HTTP client can't be set up, for instance for want of certificates.
-    #[error("The client for registry {registry} can't be set up.")]
+    /// The HTTP client can't be set up: a machine without any certificates, which the client insists
+    /// on even for plain HTTP.
+    #[error(
+        "No registry can be spoken to, {registry} included, without this machine's list of certificate authorities (on Debian: apt-get install ca-certificates)."
+    )]
     Client {
         /// Host and port.
         registry: String,

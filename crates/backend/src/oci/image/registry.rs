@@ -353,7 +353,7 @@ fn client_config(name: &ImageName, settings: &Settings) -> ClientConfig {
 }
 
 /// The HTTP client needs one process-wide provider of cryptography. Whoever came first decides.
-pub(super) fn install_tls_provider() {
+fn install_tls_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // An error means that there is one already, which serves as well.
