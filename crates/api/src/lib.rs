@@ -1,1 +1,7 @@
 //! Wire types of the published APIs and their conversion to and from the model.
+
+pub mod error;
+pub mod own;
+pub mod run_v1;
+pub mod service_usage;
+mod strict;

@@ -1,0 +1,305 @@
+//! Services and revisions as clients are shown them.
+
+use std::collections::BTreeMap;
+
+use chrono::SecondsFormat;
+use homerun_model::Timestamp;
+use homerun_model::condition::{Condition, ConditionType};
+use homerun_model::gpu::ACCELERATOR_SELECTOR;
+use homerun_model::revision::{ExecutionEnvironment, Revision, RevisionTemplate};
+use homerun_model::service::{IngressSetting, Service, ServiceSpec};
+
+use super::API_VERSION;
+use super::annotations as name;
+use super::containers::{container_to_wire, some, volume_to_wire};
+use crate::run_v1::types as wire;
+
+/// What a service's rendering needs besides the service.
+pub struct Place<'a> {
+    /// Number of its project, shown as its namespace.
+    pub project_number: u64,
+    /// Version of the record.
+    pub resource_version: u64,
+    /// The service's URL.
+    pub url: String,
+    /// The URL of one of its tags.
+    pub tag_url: &'a dyn Fn(&str) -> String,
+}
+
+/// Renders a service.
+pub fn service_to_wire(service: &Service, place: &Place<'_>) -> wire::Service {
+    wire::Service {
+        api_version: some(API_VERSION),
+        kind: some("Service"),
+        metadata: Some(service_metadata(service, place)),
+        spec: Some(wire::ServiceSpec {
+            template: Some(template(&service.spec.template)),
+            traffic: spec_traffic(&service.spec),
+        }),
+        status: Some(status(service, place)),
+    }
+}
+
+fn service_metadata(service: &Service, place: &Place<'_>) -> wire::ObjectMeta {
+    let (spec, name) = (&service.spec, service.key.name.as_str());
+    let mut annotations = spec.annotations.clone();
+    let mut add = |name: &str, value: String| drop(annotations.insert(name.to_owned(), value));
+    add(name::CREATOR, service.creator.clone());
+    add(name::LAST_MODIFIER, service.last_modifier.clone());
+    add(name::URLS, format!("[\"{}\"]", place.url));
+    let ingress = match spec.ingress.unwrap_or(IngressSetting::All) {
+        IngressSetting::All => "all",
+        IngressSetting::Internal => "internal",
+        IngressSetting::InternalAndCloudLoadBalancing => "internal-and-cloud-load-balancing",
+    };
+    add(name::INGRESS, ingress.to_owned());
+    add(name::INGRESS_STATUS, ingress.to_owned());
+    for (name, count) in [
+        (name::SERVICE_MIN, spec.min_instances),
+        (name::SERVICE_MAX, spec.max_instances),
+    ] {
+        if let Some(count) = count {
+            add(name, count.to_string());
+        }
+    }
+    if let Some(disabled) = spec.invoker_iam_disabled {
+        add(name::INVOKER_DISABLED, disabled.to_string());
+    }
+    let mut labels = spec.labels.clone();
+    labels.insert(name::LOCATION.to_owned(), service.key.region.to_string());
+    wire::ObjectMeta {
+        name: some(name),
+        namespace: Some(place.project_number.to_string()),
+        self_link: Some(format!(
+            "/apis/{API_VERSION}/namespaces/{}/services/{name}",
+            place.project_number
+        )),
+        uid: some(&service.uid),
+        resource_version: Some(place.resource_version.to_string()),
+        generation: i32::try_from(service.generation).ok(),
+        creation_timestamp: Some(time(service.created_at)),
+        deletion_timestamp: service.deleted_at.map(time),
+        annotations,
+        labels,
+        ..wire::ObjectMeta::default()
+    }
+}
+
+fn spec_traffic(spec: &ServiceSpec) -> Vec<wire::TrafficTarget> {
+    let target = |target: &homerun_model::traffic::TrafficTarget| wire::TrafficTarget {
+        latest_revision: target.revision.is_none().then_some(true),
+        revision_name: target.revision.as_ref().map(ToString::to_string),
+        percent: percent(target.percent),
+        tag: target.tag.clone(),
+        ..wire::TrafficTarget::default()
+    };
+    spec.traffic.iter().map(target).collect()
+}
+
+fn percent(percent: u32) -> Option<i32> {
+    i32::try_from(percent).ok().filter(|percent| *percent > 0)
+}
+
+fn status(service: &Service, place: &Place<'_>) -> wire::ServiceStatus {
+    let status = &service.status;
+    let ready = status.latest_ready_revision.is_some() || status.latest_created_revision.is_some();
+    let target = |target: &homerun_model::service::ServingTarget| wire::TrafficTarget {
+        latest_revision: target.latest.then_some(true),
+        revision_name: Some(target.revision.to_string()),
+        percent: percent(target.percent),
+        url: target.tag.as_ref().map(|tag| (place.tag_url)(tag)),
+        tag: target.tag.clone(),
+        ..wire::TrafficTarget::default()
+    };
+    wire::ServiceStatus {
+        observed_generation: i32::try_from(status.observed_generation).ok(),
+        conditions: status.conditions.iter().map(condition).collect(),
+        latest_created_revision_name: status
+            .latest_created_revision
+            .as_ref()
+            .map(ToString::to_string),
+        latest_ready_revision_name: status
+            .latest_ready_revision
+            .as_ref()
+            .map(ToString::to_string),
+        traffic: status.traffic.iter().map(target).collect(),
+        url: ready.then(|| place.url.clone()),
+        address: ready.then(|| wire::Addressable {
+            url: Some(place.url.clone()),
+        }),
+    }
+}
+
+fn condition(condition: &Condition) -> wire::Condition {
+    wire::Condition {
+        r#type: some(condition.kind.as_str()),
+        status: some(condition.status.as_str()),
+        reason: some(&condition.reason),
+        message: some(&condition.message),
+        last_transition_time: Some(time(condition.last_transition)),
+        // Whether a revision has instances says nothing about its being right.
+        severity: (condition.kind == ConditionType::Active).then(|| "Info".to_owned()),
+    }
+}
+
+fn template(template: &RevisionTemplate) -> wire::RevisionTemplate {
+    wire::RevisionTemplate {
+        metadata: Some(wire::ObjectMeta {
+            name: template.name.clone(),
+            annotations: template_annotations(template),
+            labels: template.labels.clone(),
+            ..wire::ObjectMeta::default()
+        }),
+        spec: Some(revision_spec(template)),
+    }
+}
+
+fn template_annotations(template: &RevisionTemplate) -> BTreeMap<String, String> {
+    let dependencies = (!template.container_dependencies.is_empty())
+        .then(|| serde_json::to_string(&template.container_dependencies).unwrap_or_default());
+    let environment = template
+        .execution_environment
+        .map(|environment| match environment {
+            ExecutionEnvironment::Gen1 => "gen1".to_owned(),
+            ExecutionEnvironment::Gen2 => "gen2".to_owned(),
+        });
+    let number = |count: Option<u32>| count.map(|count| count.to_string());
+    let boolean = |flag: Option<bool>| flag.map(|flag| flag.to_string());
+    let known = [
+        (name::MIN_SCALE, number(template.min_instances)),
+        (name::MAX_SCALE, number(template.max_instances)),
+        (name::CPU_THROTTLING, boolean(template.cpu_throttling)),
+        (name::STARTUP_BOOST, boolean(template.startup_cpu_boost)),
+        (name::EXECUTION_ENVIRONMENT, environment),
+        (name::SESSION_AFFINITY, boolean(template.session_affinity)),
+        (name::DEPENDENCIES, dependencies),
+        (
+            name::NO_ZONAL_REDUNDANCY,
+            boolean(template.gpu_zonal_redundancy.map(|redundant| !redundant)),
+        ),
+        (
+            name::IDLE_TIMEOUT,
+            template
+                .idle_timeout_seconds
+                .map(|seconds| format!("{seconds}s")),
+        ),
+    ];
+    let mut annotations = template.annotations.clone();
+    annotations.extend(
+        known
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
+    );
+    annotations
+}
+
+fn revision_spec(template: &RevisionTemplate) -> wire::RevisionSpec {
+    let mut node_selector = template.other_node_selectors.clone();
+    node_selector.extend(
+        template
+            .gpu_type
+            .as_ref()
+            .map(|gpu| (ACCELERATOR_SELECTOR.to_owned(), gpu.to_string())),
+    );
+    wire::RevisionSpec {
+        container_concurrency: template
+            .concurrency
+            .and_then(|count| i32::try_from(count).ok()),
+        timeout_seconds: template
+            .timeout_seconds
+            .and_then(|seconds| i32::try_from(seconds).ok()),
+        service_account_name: template.service_account.clone(),
+        containers: template.containers.iter().map(container_to_wire).collect(),
+        volumes: template.volumes.iter().map(volume_to_wire).collect(),
+        node_selector,
+        ..wire::RevisionSpec::default()
+    }
+}
+
+/// Renders a revision.
+pub fn revision_to_wire(
+    revision: &Revision,
+    project_number: u64,
+    resource_version: u64,
+) -> wire::Revision {
+    let (name, service) = (revision.key.name.as_str(), revision.service.as_str());
+    let mut labels = revision.template.labels.clone();
+    for (label, value) in [
+        ("serving.knative.dev/service", service),
+        ("serving.knative.dev/configuration", service),
+        ("serving.knative.dev/route", service),
+        (name::LOCATION, revision.key.region.as_str()),
+    ] {
+        labels.insert(label.to_owned(), value.to_owned());
+    }
+    labels.insert(
+        "serving.knative.dev/configurationGeneration".to_owned(),
+        revision.generation.to_string(),
+    );
+    let mut annotations = template_annotations(&revision.template);
+    annotations.insert(name::CREATOR.to_owned(), revision.creator.clone());
+    let owner = wire::OwnerReference {
+        api_version: some(API_VERSION),
+        kind: some("Configuration"),
+        name: some(service),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+        ..wire::OwnerReference::default()
+    };
+    wire::Revision {
+        api_version: some(API_VERSION),
+        kind: some("Revision"),
+        metadata: Some(wire::ObjectMeta {
+            name: some(name),
+            namespace: Some(project_number.to_string()),
+            self_link: Some(format!(
+                "/apis/{API_VERSION}/namespaces/{project_number}/revisions/{name}"
+            )),
+            uid: some(&revision.uid),
+            resource_version: Some(resource_version.to_string()),
+            generation: Some(1),
+            creation_timestamp: Some(time(revision.created_at)),
+            owner_references: vec![owner],
+            annotations,
+            labels,
+            ..wire::ObjectMeta::default()
+        }),
+        spec: Some(revision_spec(&revision.template)),
+        status: Some(revision_status(revision)),
+    }
+}
+
+fn revision_status(revision: &Revision) -> wire::RevisionStatus {
+    let mut conditions: Vec<wire::Condition> = revision.conditions.iter().map(condition).collect();
+    conditions.extend(revision.warnings.iter().map(|warning| wire::Condition {
+        r#type: some("Warning"),
+        status: some("True"),
+        severity: some("Warning"),
+        message: some(warning),
+        last_transition_time: Some(time(revision.created_at)),
+        ..wire::Condition::default()
+    }));
+    let ingress = revision.template.ingress_container();
+    let image = ingress
+        .and_then(|index| revision.images.get(index))
+        .map(|image| image.reference.clone());
+    let containers = revision.template.containers.iter().zip(&revision.images);
+    wire::RevisionStatus {
+        observed_generation: Some(1),
+        conditions,
+        service_name: some(revision.service.as_str()),
+        image_digest: image,
+        container_statuses: containers
+            .map(|(container, image)| wire::ContainerStatus {
+                name: some(&container.name),
+                image_digest: Some(image.reference.clone()),
+                ..wire::ContainerStatus::default()
+            })
+            .collect(),
+        ..wire::RevisionStatus::default()
+    }
+}
+
+fn time(time: Timestamp) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
