@@ -24,6 +24,7 @@ pub const MAX_SCALE: &str = "spec.template.metadata.annotations[autoscaling.knat
 pub const SELECTOR: &str = "spec.template.spec.nodeSelector[run.googleapis.com/accelerator]";
 
 /// A service and everything the rules look at.
+#[derive(Debug)]
 pub struct Case {
     pub key: ServiceKey,
     pub spec: ServiceSpec,

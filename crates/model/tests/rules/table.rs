@@ -1,8 +1,6 @@
 //! One test per rule: a right service, one edit that breaks the rule, and what the user is told.
 
-mod common;
-
-use common::{CPU, Case, MAX_SCALE, MEMORY, NO_GPU, SELECTOR, TWO_ZONES, container, http1};
+use crate::case::{CPU, Case, MAX_SCALE, MEMORY, NO_GPU, SELECTOR, TWO_ZONES, container, http1};
 use homerun_model::container::{Check, EnvVar, Probe, Volume, VolumeMount, VolumeSource};
 use homerun_model::names::{GpuType, RevisionName, ServiceName};
 use homerun_model::quantity::{Cpu, Memory};
