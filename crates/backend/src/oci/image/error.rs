@@ -7,8 +7,8 @@ use oci_client::errors::OciDistributionError;
 
 use super::credentials::CredentialsError;
 use super::digest::Digest;
+use super::entry_name::UnpackError;
 use super::reference::NameProblem;
-use super::unpack::UnpackError;
 
 /// Why an image can't be had.
 #[derive(Debug, thiserror::Error)]

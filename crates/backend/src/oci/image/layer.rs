@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 
 use super::ImageError;
 use super::digest::{Digest, DigestReader};
+use super::entry_name::UnpackError;
 use super::error::{BlobKind, is_disk_full};
-use super::unpack::{UnpackError, unpack};
+use super::unpack::unpack;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];

@@ -21,6 +21,7 @@ mod archive;
 mod credentials;
 mod digest;
 mod documents;
+mod entry_name;
 mod error;
 mod gc;
 mod import;
@@ -43,12 +44,12 @@ use std::time::Duration;
 
 pub use credentials::CredentialsError;
 pub use digest::Digest;
+pub use entry_name::{NameRule, UnpackError};
 pub use error::{ArchiveProblem, BlobKind, DocumentProblem, ImageError};
 pub use import::ImportOptions;
 pub use reference::{ImageName, NameProblem};
 pub use store::{ImageStore, StoredImage};
 pub use summary::PullSummary;
-pub use unpack::{NameRule, UnpackError};
 
 /// How the store pulls and unpacks.
 #[derive(Debug, Clone)]

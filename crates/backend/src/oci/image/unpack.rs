@@ -12,13 +12,15 @@
 //! No entry reaches outside of the folder: `..` is refused, and the kernel resolves every path with
 //! the folder as root (`openat2` with `RESOLVE_IN_ROOT`), links of the same archive included.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use tar::EntryType;
 
+use super::entry_name::{NameRule, UnpackError, clean, flatten, name_error, write_error};
 use super::rooted::{Folder, Found, set_mtime, set_xattr};
 use super::tar_meta::Meta;
 
@@ -27,56 +29,10 @@ const WHITEOUT_META: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Overlayfs hides what is below a folder that bears this attribute with the value `y`.
 pub(super) const OPAQUE_XATTR: &std::ffi::CStr = c"trusted.overlay.opaque";
+/// Extended headers are held in memory; without a limit a small layer could ask for all of it.
+const MAX_HEADERS: u64 = 8 * 1024 * 1024;
 /// More links on the way to one folder are a loop, as for the kernel.
 const MAX_LINKS: u32 = 40;
-
-/// Why a layer can't be unpacked.
-#[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
-    /// The archive can't be read: damaged compression or tar headers.
-    #[error("its archive can't be read")]
-    Read(#[source] io::Error),
-    /// A name that leaves the layer, or none at all.
-    #[error("its entry '{entry}' {problem}")]
-    Name {
-        /// The entry's name.
-        entry: String,
-        /// The rule that it breaks.
-        problem: NameRule,
-    },
-    /// The file system refuses an entry.
-    #[error("its entry '{entry}' can't be written")]
-    Write {
-        /// The entry's name.
-        entry: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// Rules for the names in a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NameRule {
-    /// `..` in a name or link target.
-    #[error("contains '..', which could leave the image")]
-    ParentFolder,
-    /// A NUL byte.
-    #[error("contains a NUL byte")]
-    Nul,
-    /// A whiteout without a name, or of `.` or `..`.
-    #[error("is a whiteout of nothing")]
-    Whiteout,
-    /// A hard link without target.
-    #[error("is a link without a target")]
-    NoTarget,
-    /// A tar entry type that layers don't have.
-    #[error("has a type that layers don't have")]
-    Type,
-    /// Links that lead in a circle.
-    #[error("lies behind too many symbolic links")]
-    Loop,
-}
 
 type Result<T> = std::result::Result<T, UnpackError>;
 
@@ -94,11 +50,45 @@ pub(super) fn unpack(archive: &mut dyn Read, root: &Path, id_base: u32) -> Resul
         parent: None,
         folders: Vec::new(),
     };
-    let mut archive = tar::Archive::new(archive);
-    for entry in archive.entries().map_err(UnpackError::Read)? {
-        unpacker.entry(entry.map_err(UnpackError::Read)?)?;
+    let budget = Cell::new(MAX_HEADERS);
+    let mut metered = Metered {
+        inner: archive,
+        budget: &budget,
+    };
+    let mut archive = tar::Archive::new(&mut metered as &mut dyn Read);
+    let mut entries = archive.entries().map_err(UnpackError::Read)?;
+    loop {
+        budget.set(MAX_HEADERS);
+        let Some(entry) = entries.next() else { break };
+        budget.set(u64::MAX);
+        let mut entry = entry.map_err(UnpackError::Read)?;
+        unpacker.entry(&mut entry)?;
+        // What an entry holds beyond its use, so that only headers count against the budget.
+        io::copy(&mut entry, &mut io::sink()).map_err(UnpackError::Read)?;
     }
     unpacker.set_folder_times()
+}
+
+/// Ends the archive with an error when headers take more than their budget.
+struct Metered<'a> {
+    inner: &'a mut dyn Read,
+    budget: &'a Cell<u64>,
+}
+
+impl Read for Metered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.budget.get();
+        if left == 0 {
+            let message = format!("the headers of one entry are larger than {MAX_HEADERS} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let most = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        let n = self.inner.read(&mut buffer[..most])?;
+        self.budget.set(left - n as u64);
+        Ok(n)
+    }
 }
 
 struct Unpacker {
@@ -111,7 +101,7 @@ struct Unpacker {
 }
 
 impl Unpacker {
-    fn entry(&mut self, mut entry: tar::Entry<'_, &mut dyn Read>) -> Result<()> {
+    fn entry(&mut self, entry: &mut tar::Entry<'_, &mut dyn Read>) -> Result<()> {
         let raw = entry.path_bytes().into_owned();
         let kind = match entry.header().entry_type() {
             // Before POSIX, a folder was a file whose name ends in a slash.
@@ -120,7 +110,7 @@ impl Unpacker {
             kind => kind,
         };
         let path = clean(&raw, &raw)?;
-        let meta = Meta::read(&mut entry, self.id_base).map_err(UnpackError::Read)?;
+        let meta = Meta::read(entry, self.id_base).map_err(UnpackError::Read)?;
         let Some(name) = path.file_name().map(OsStr::to_owned) else {
             if kind == EntryType::Directory {
                 meta.apply(&self.root).map_err(write_error(&raw))?;
@@ -136,10 +126,10 @@ impl Unpacker {
         match kind {
             EntryType::Directory => self.folder(&name, meta, path, &raw),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(&name, &meta, &mut entry, &raw)
+                self.file(&name, &meta, entry, &raw)
             }
             EntryType::Symlink => {
-                let target = link_target(&entry, &raw)?;
+                let target = link_target(entry, &raw)?;
                 self.replace(&name, &raw)?;
                 let parent = self.parent();
                 parent
@@ -148,7 +138,7 @@ impl Unpacker {
                     .map_err(write_error(&raw))
             }
             EntryType::Link => {
-                let target = clean(&link_target(&entry, &raw)?, &raw)?;
+                let target = clean(&link_target(entry, &raw)?, &raw)?;
                 self.hard_link(&target, &name, &raw)
             }
             EntryType::Fifo => {
@@ -340,38 +330,6 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// A name relative to the layer's root, without `.` and empty components.
-fn clean(name: &[u8], entry: &[u8]) -> Result<PathBuf> {
-    if name.contains(&0) {
-        return Err(name_error(entry, NameRule::Nul));
-    }
-    let mut path = PathBuf::new();
-    for component in name.split(|b| *b == b'/') {
-        match component {
-            b"" | b"." => {}
-            b".." => return Err(name_error(entry, NameRule::ParentFolder)),
-            other => path.push(OsStr::from_bytes(other)),
-        }
-    }
-    Ok(path)
-}
-
-/// Resolves `..` in a link's target by its text, never above the root. For targets that don't exist
-/// in this layer there is nothing else to go by.
-fn flatten(target: &Path) -> PathBuf {
-    let mut flat = PathBuf::new();
-    for component in target.components() {
-        match component {
-            Component::Normal(name) => flat.push(name),
-            Component::ParentDir => {
-                flat.pop();
-            }
-            _ => {}
-        }
-    }
-    flat
-}
-
 fn link_target(entry: &tar::Entry<'_, &mut dyn Read>, raw: &[u8]) -> Result<Vec<u8>> {
     match entry.link_name_bytes() {
         Some(target) if !target.is_empty() => match target.contains(&0) {
@@ -380,24 +338,6 @@ fn link_target(entry: &tar::Entry<'_, &mut dyn Read>, raw: &[u8]) -> Result<Vec<
         },
         _ => Err(name_error(raw, NameRule::NoTarget)),
     }
-}
-
-fn name_error(entry: &[u8], problem: NameRule) -> UnpackError {
-    UnpackError::Name {
-        entry: lossy(entry),
-        problem,
-    }
-}
-
-fn write_error(entry: &[u8]) -> impl Fn(io::Error) -> UnpackError {
-    move |source| UnpackError::Write {
-        entry: lossy(entry),
-        source,
-    }
-}
-
-fn lossy(entry: &[u8]) -> String {
-    String::from_utf8_lossy(entry).into_owned()
 }
 
 #[cfg(test)]

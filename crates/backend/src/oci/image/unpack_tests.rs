@@ -428,3 +428,27 @@ fn later_entries_replace_earlier_ones_whatever_they_were() {
     assert_eq!(sandbox.text("x/y"), "deep");
     assert_eq!(sandbox.text("twice"), "two");
 }
+
+#[test]
+fn headers_cannot_ask_for_all_memory() {
+    for kind in [
+        EntryType::XHeader,
+        EntryType::GNULongName,
+        EntryType::GNULongLink,
+    ] {
+        let mut tar = Vec::new();
+        put(&mut tar, kind, "long", "", &vec![b'a'; 9 << 20]);
+        file(&mut tar, "file", "x");
+        let (_sandbox, done) = Sandbox::unpack(&tar);
+        assert!(
+            matches!(done, Err(UnpackError::Read(_))),
+            "{kind:?}: {done:?}"
+        );
+    }
+    // Content is no header, whatever kind of entry carries it.
+    let mut tar = Vec::new();
+    put(&mut tar, EntryType::Directory, "odd", "", &vec![0; 9 << 20]);
+    put(&mut tar, EntryType::Regular, "big", "", &vec![0; 9 << 20]);
+    file(&mut tar, "after", "x");
+    assert_eq!(Sandbox::good(&tar).text("after"), "x");
+}
