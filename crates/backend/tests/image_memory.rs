@@ -4,7 +4,7 @@ mod image_support;
 
 use image_support::*;
 
-const SIZE: u64 = 160 << 20;
+const SIZE: u64 = 64 << 20;
 
 /// A layer much larger than the memory that unpacking it may take.
 #[tokio::test(flavor = "multi_thread")]
