@@ -19,6 +19,7 @@ pub struct Config {
     /// Everything that homerun keeps.
     pub data_dir: PathBuf,
     /// Which GPUs instances may have.
+    #[serde(deserialize_with = "from_text")]
     pub gpu: GpuSetting,
     /// What runs instances.
     pub backend: BackendKind,
@@ -144,4 +145,9 @@ impl Config {
         let others = self.regions.iter().filter(|region| **region != self.region);
         std::iter::once(&self.region).chain(others).map(Region::new).collect()
     }
+}
+
+/// Reads a value that is written as text in the file.
+fn from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<GpuSetting, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }

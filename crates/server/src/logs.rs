@@ -81,12 +81,13 @@ impl Observe for Logs {
     fn request(&self, record: RequestRecord) {
         let Some(service) = record.service else { return };
         let entry = json!({
-            "time": record.time, "revision": record.revision.map(|key| key.name), "instance": record.instance,
-            "stream": "requests", "method": record.method.as_str(), "path": record.path, "status": record.status,
-            "latency_ms": record.latency.as_secs_f64() * 1000.0, "wait_ms": record.wait.as_secs_f64() * 1000.0,
-            "detail": record.detail, "trace": record.trace,
+            "time": record.arrived, "revision": record.revision.as_ref().map(|key| &key.name),
+            "instance": record.instance.as_deref(), "stream": "requests", "method": record.method.as_str(),
+            "path": record.path.as_str(), "status": record.status, "cold_start": record.cold_start,
+            "latency_ms": record.latency.as_secs_f64() * 1000.0, "wait_ms": record.waited.as_secs_f64() * 1000.0,
+            "text": record.message,
         });
-        self.put(service, entry.to_string());
+        self.put(service.as_ref().clone(), entry.to_string());
     }
 }
 

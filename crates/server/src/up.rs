@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use homerun_backend::Backend;
-use homerun_backend::oci::{self, OciBackend};
 use homerun_backend::sim::SimBackend;
 use homerun_cli::server_file::{self, ServerFile};
 use homerun_ingress::{Authorize, Connect, Ingress, Invocation};
@@ -146,13 +145,11 @@ async fn open_backend(config: &Config, logs: &Logs) -> Result<Arc<dyn Backend>, 
     let sink = Arc::new(logs.clone());
     match config.backend {
         BackendKind::Sim => {
-            let backend = SimBackend::open(&config.gpu, sink);
+            let backend = SimBackend::open(&config.gpu, &config.data_dir, sink).map_err(|error| UpError::Backend(error.into()))?;
             Ok(Arc::new(backend))
         }
         BackendKind::Oci => {
-            let settings = oci::Settings::new(&config.data_dir, config.gpu.clone());
-            let backend = OciBackend::open(settings, sink).await.map_err(|error| UpError::Backend(error.into()))?;
-            Ok(Arc::new(backend))
+            todo!()
         }
     }
 }

@@ -3,6 +3,8 @@
 
 pub mod policies;
 pub mod projects;
+pub mod revisions;
+pub mod selector;
 pub mod services;
 pub mod status;
 

@@ -1,7 +1,7 @@
 //! Services: create, replace, delete, read.
 
 use homerun_api::error::ApiError;
-use homerun_model::names::{Project, RevisionName, ServiceKey};
+use homerun_model::names::{Project, ProjectId, Region, RevisionName, ServiceKey};
 use homerun_model::service::{self, Change, Service, ServiceSpec};
 
 use super::stored;
@@ -107,6 +107,14 @@ pub fn delete(platform: &Platform, key: &ServiceKey) -> Result<(), ApiError> {
 pub fn get(platform: &Platform, key: &ServiceKey) -> Result<Versioned<Service>, ApiError> {
     let found = platform.store.service(key).map_err(|error| stored(error, KIND, key.name.as_str()))?;
     found.ok_or_else(|| ApiError::NotFound { kind: KIND, name: key.name.to_string() })
+}
+
+/// The services of a project, of one region or of all.
+///
+/// # Errors
+/// When the store fails.
+pub fn list(platform: &Platform, project: &ProjectId, region: Option<&Region>) -> Result<Vec<Versioned<Service>>, ApiError> {
+    platform.store.services(project, region).map_err(|error| stored(error, KIND, project.as_str()))
 }
 
 fn store(

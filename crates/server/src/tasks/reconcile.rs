@@ -150,7 +150,7 @@ impl Reconcile {
             let mut live = platform.live.lock();
             let intents: Vec<Intent<'_>> = self.wanted_revisions().map(|revision| Intent {
                 revision,
-                wanted: live.desired.get(&revision.key).copied().unwrap_or(0),
+                wanted: live.desired.get(&revision.key).copied().unwrap_or_else(|| running(instances, &revision.key)),
                 may_start: live.failures.get(&revision.key).is_none_or(|failures| back_off::until(failures) <= now)
                     && !revision.images.is_empty(),
             }).collect();
@@ -228,6 +228,11 @@ impl Reconcile {
         }
         Ok(())
     }
+}
+
+/// Instances that a revision has; what is wanted of one that the scaler has not looked at yet.
+fn running(instances: &[ObservedInstance], revision: &RevisionKey) -> u32 {
+    instances.iter().filter(|instance| &instance.spec.revision == revision && !instance.state.is_over()).count() as u32
 }
 
 fn new_id(revision: &Revision) -> InstanceId {
