@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use crate::Ingress;
-use crate::idle::{Activity, Watched};
+use crate::idle::{Activity, Look, Watched};
 use crate::settings::Settings;
 
 /// hyper refuses smaller HTTP/1 buffers.
@@ -99,9 +99,11 @@ impl Ingress {
             tokio::select! {
                 ended = connection.as_mut() => return note(peer, ended),
                 _ = stopping.wait_for(|stop| *stop) => break settings.drain,
-                () = look.as_mut() => match activity.next_look(&settings) {
-                    Some(left) => look.as_mut().reset(tokio::time::Instant::now() + left),
-                    None => break GOODBYE,
+                () = activity.until_cut() => return,
+                () = look.as_mut() => match activity.look(&settings) {
+                    Look::Later(left) => look.as_mut().reset(tokio::time::Instant::now() + left),
+                    Look::Unused => break GOODBYE,
+                    Look::TooSlow => return,
                 },
             }
         };

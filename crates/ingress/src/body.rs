@@ -1,18 +1,21 @@
 //! Bodies on their way through: frames are passed on one by one, counted and never gathered.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep};
 
 use crate::idle::Active;
 use crate::observe::{Ledger, Outcome};
 use crate::pool::Lease;
+use crate::respond;
 use crate::upstream::Sender;
 
 /// A request's body on its way to an instance.
@@ -64,19 +67,24 @@ pub(crate) enum BodyError {
     Timeout,
 }
 
+/// How long after the request's time a client may be stuck before its connection is closed.
+const STUCK: Duration = Duration::from_secs(1);
+
 /// A response's body on its way to a client.
 pub(crate) struct Body {
     kind: Kind,
     /// Keeps the client's connection from being taken for an unused one.
-    _active: Option<Active>,
+    active: Option<Active>,
 }
 
 enum Kind {
     /// Ingress's own words, until they are sent.
     Text(Option<Bytes>),
     /// What the instance sends.
-    Relay(Box<Relay>),
+    Relay(Shared, Option<Keeper>),
 }
+
+type Shared = Arc<Mutex<Relay>>;
 
 impl Body {
     /// A body that ingress wrote itself.
@@ -84,20 +92,20 @@ impl Body {
         let text = text.into();
         Self {
             kind: Kind::Text((!text.is_empty()).then_some(text)),
-            _active: None,
+            active: None,
         }
     }
 
     pub(crate) fn relay(relay: Relay) -> Self {
         Self {
-            kind: Kind::Relay(Box::new(relay)),
-            _active: None,
+            kind: Kind::Relay(Arc::new(Mutex::new(relay)), None),
+            active: None,
         }
     }
 
     pub(crate) fn keeping(self, active: Active) -> Self {
         Self {
-            _active: Some(active),
+            active: Some(active),
             ..self
         }
     }
@@ -111,16 +119,26 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.kind {
+        let Self { kind, active } = &mut *self;
+        match kind {
             Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Kind::Relay(relay) => relay.poll_frame(cx),
+            Kind::Relay(shared, keeper) => {
+                let mut relay = lock(shared);
+                let frame = relay.poll_frame(cx);
+                if keeper.is_none() && frame.is_ready() && relay.held.is_some() {
+                    *keeper = active
+                        .as_ref()
+                        .map(|active| Keeper::new(shared, relay.deadline.deadline(), active));
+                }
+                frame
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Text(text) => text.is_none(),
-            Kind::Relay(relay) => relay.inner.is_end_stream(),
+            Kind::Relay(shared, _) => lock(shared).inner.is_end_stream(),
         }
     }
 
@@ -129,8 +147,38 @@ impl HttpBody for Body {
             Kind::Text(text) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
-            Kind::Relay(relay) => relay.inner.size_hint(),
+            Kind::Relay(shared, _) => lock(shared).inner.size_hint(),
         }
+    }
+}
+
+/// Used by one task at a time; a panic in between ends that request alone.
+fn lock(shared: &Shared) -> MutexGuard<'_, Relay> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends a response whose client does not read: its body is not polled, so it cannot see by itself that
+/// its time is over. Only responses of more than one frame have one.
+struct Keeper(AbortHandle);
+
+impl Keeper {
+    fn new(shared: &Shared, deadline: Instant, active: &Active) -> Self {
+        let (relay, cut_connection) = (Arc::downgrade(shared), active.cut_connection());
+        let task = tokio::spawn(async move {
+            tokio::time::sleep_until(deadline + STUCK).await;
+            let held = relay.upgrade().and_then(|relay| lock(&relay).held.take());
+            if let Some(held) = held {
+                held.finish(Outcome::TimedOut);
+                cut_connection();
+            }
+        });
+        Self(task.abort_handle())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -156,6 +204,7 @@ impl Held {
     pub(crate) fn finish(mut self, outcome: Outcome) {
         let record = self.ledger.record();
         record.outcome = outcome;
+        record.message = respond::break_off(outcome).map(str::to_owned);
         record.request_bytes = self.request_bytes.load(Ordering::Relaxed);
         if outcome == Outcome::Served {
             self.lease.instance().give_back(self.sender);
@@ -171,6 +220,8 @@ impl Relay {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.held.is_some() && self.deadline.as_mut().poll(cx).is_ready() {
             self.finish(Outcome::TimedOut);
+        }
+        if self.held.is_none() && !self.inner.is_end_stream() {
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
         match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 use crate::settings::Settings;
 
@@ -26,6 +27,17 @@ pub(crate) struct Activity {
     /// When the first bytes of the next request's headers came; [`NONE`] before that.
     headers_since: AtomicU64,
     http2: AtomicBool,
+    cut: Notify,
+}
+
+/// What a look at a connection says.
+pub(crate) enum Look {
+    /// Look again after this.
+    Later(Duration),
+    /// It has been without a request for too long.
+    Unused,
+    /// A request's headers take too long.
+    TooSlow,
 }
 
 const NONE: u64 = u64::MAX;
@@ -38,6 +50,7 @@ impl Activity {
             unused_since: AtomicU64::new(0),
             headers_since: AtomicU64::new(0),
             http2: AtomicBool::new(false),
+            cut: Notify::new(),
         })
     }
 
@@ -48,23 +61,39 @@ impl Activity {
         Active(self.clone())
     }
 
-    /// When to look again, or `None` when the connection is to be closed.
-    pub(crate) fn next_look(&self, settings: &Settings) -> Option<Duration> {
+    /// Closes the connection at once, with all requests on it.
+    fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    /// Ready when the connection is to be closed at once.
+    pub(crate) async fn until_cut(&self) {
+        self.cut.notified().await;
+    }
+
+    /// Whether the connection may go on.
+    pub(crate) fn look(&self, settings: &Settings) -> Look {
         if self.active.load(Ordering::Relaxed) > 0 {
-            return Some(settings.header_timeout);
+            return Look::Later(settings.header_timeout);
         }
         let headers_since = self.headers_since.load(Ordering::Relaxed);
-        let end = if headers_since != NONE && !self.http2.load(Ordering::Relaxed) {
-            Duration::from_millis(headers_since) + settings.header_timeout
+        let (end, over) = if headers_since != NONE && !self.http2.load(Ordering::Relaxed) {
+            (
+                Duration::from_millis(headers_since) + settings.header_timeout,
+                Look::TooSlow,
+            )
         } else {
-            Duration::from_millis(self.unused_since.load(Ordering::Relaxed)) + settings.idle_timeout
+            let unused_since = Duration::from_millis(self.unused_since.load(Ordering::Relaxed));
+            (unused_since + settings.idle_timeout, Look::Unused)
         };
-        let left = end.checked_sub(self.accepted.elapsed())?;
-        // A request may begin meanwhile, and its headers must not take longer.
-        Some(
-            left.min(settings.header_timeout)
-                .max(Duration::from_millis(1)),
-        )
+        match end.checked_sub(self.accepted.elapsed()) {
+            None => over,
+            // A request may begin meanwhile, and its headers must not take longer.
+            Some(left) => Look::Later(
+                left.min(settings.header_timeout)
+                    .max(Duration::from_millis(1)),
+            ),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -85,6 +114,14 @@ impl Activity {
 
 /// A request that is not answered in full.
 pub(crate) struct Active(Arc<Activity>);
+
+impl Active {
+    /// Closes the connection that the request came on, at once.
+    pub(crate) fn cut_connection(&self) -> impl FnOnce() + Send + use<> {
+        let activity = self.0.clone();
+        move || activity.cut()
+    }
+}
 
 impl Drop for Active {
     fn drop(&mut self) {

@@ -102,13 +102,6 @@ impl Ledger {
         self.began
     }
 
-    pub(crate) fn path(&self) -> PathAndQuery {
-        self.record.as_ref().map_or_else(
-            || PathAndQuery::from_static("/"),
-            |record| record.path.clone(),
-        )
-    }
-
     pub(crate) fn record(&mut self) -> &mut RequestRecord {
         self.record
             .as_mut()
@@ -120,6 +113,10 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         if let Some(mut record) = self.record.take() {
             record.latency = self.began.elapsed();
+            if record.outcome == Outcome::ClientGone && record.instance.is_none() {
+                // It left the queue.
+                record.waited = record.latency;
+            }
             self.observe.request(record);
         }
     }

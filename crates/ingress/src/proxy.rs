@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -76,12 +76,11 @@ impl Ingress {
             Ok(host) => host,
             Err(why) => return respond::refuse(&Failure::BadRequest(why), ledger),
         };
-        let mut outbound = self.outbound(request, peer, host, &ledger);
+        let mut outbound = self.outbound(request, peer, host, &mut ledger);
         match self.route(&mut outbound, &mut ledger).await {
             Ok(inbound) => respond_with(inbound, outbound, ledger),
             Err(failure) => {
-                ledger.record().request_bytes =
-                    outbound.sent.load(std::sync::atomic::Ordering::Relaxed);
+                ledger.record().request_bytes = outbound.sent.load(Ordering::Relaxed);
                 respond::refuse(&failure, ledger)
             }
         }
@@ -128,7 +127,7 @@ impl Ingress {
         mut request: Request<Incoming>,
         peer: SocketAddr,
         host: Authority,
-        ledger: &Ledger,
+        ledger: &mut Ledger,
     ) -> Outbound {
         let upgrade =
             headers::upgrade(&request).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
@@ -138,7 +137,7 @@ impl Ingress {
         Outbound {
             request: Some(request),
             host,
-            path: ledger.path(),
+            path: ledger.record().path.clone(),
             upgrade,
             sent,
             deadline: None,

@@ -121,6 +121,15 @@ fn answer(failure: &Failure, path: &str) -> Answer {
     }
 }
 
+/// The sentence for the service's log when a response ends before it is whole.
+pub(crate) fn break_off(outcome: Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::TimedOut => Some(TIMEOUT),
+        Outcome::InstanceGone => Some(INSTANCE_ERROR),
+        Outcome::Served | Outcome::Refused | Outcome::ClientGone => None,
+    }
+}
+
 /// Answers a request that no instance answers, and hands in its record.
 pub(crate) fn refuse(failure: &Failure, mut ledger: Ledger) -> Response<Body> {
     let record = ledger.record();
@@ -191,6 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
     fn s08_each_failure_has_cloud_runs_status_and_sentence() {
         let quota = Refusal::QuotaExceeded {
             message: "The request failed because X holds it".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
@@ -64,8 +65,7 @@ async fn carry(client: OnUpgrade, instance: OnUpgrade, mut held: Held, deadline:
         () = deadline => Outcome::TimedOut,
     };
     held.ledger.record().response_bytes = down;
-    held.request_bytes
-        .store(up, std::sync::atomic::Ordering::Relaxed);
+    held.request_bytes.store(up, Ordering::Relaxed);
     // The connection has become the tunnel's and is gone.
     held.finish(outcome);
 }

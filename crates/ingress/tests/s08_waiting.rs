@@ -14,30 +14,6 @@ use support::*;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-/// Sends `GET path` and waits until it waits in the queue or is served.
-async fn begin(
-    bench: &Arc<Bench>,
-    path: &'static str,
-    revision: &str,
-) -> tokio::task::JoinHandle<(u16, String)> {
-    let before = bench.load(revision).arrivals;
-    let sender = bench.clone();
-    let task = tokio::spawn(async move {
-        let response = sender.get(path).await;
-        (response.status().as_u16(), text(&response).to_owned())
-    });
-    until("the request arrives", || {
-        bench.load(revision).arrivals > before
-    })
-    .await;
-    until("the request is counted", || {
-        let load = bench.load(revision);
-        task.is_finished() || load.in_flight + load.waiting > 0
-    })
-    .await;
-    task
-}
-
 #[tokio::test]
 async fn s08_a_request_at_zero_is_held_until_an_instance_appears() {
     let mut bench = bench().await;
@@ -167,7 +143,16 @@ async fn s08_no_instance_ever_gets_more_requests_than_its_concurrency() {
             .ingress
             .publish(table("r1", revision(2, sets[turn % sets.len()])));
         turn += 1;
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        // An instance that was taken away only loses requests.
+        let mut before = [u32::MAX; 3];
+        for _ in 0..3 {
+            for (index, name) in ["i0", "i1", "i2"].into_iter().enumerate() {
+                let now = bench.ingress.in_flight(&name.into());
+                assert!(sets[(turn - 1) % sets.len()].contains(&name) || now <= before[index]);
+                before[index] = now;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
     for client in clients {
         client.await.unwrap();
@@ -330,39 +315,6 @@ async fn s08_a_full_queue_takes_nobody() {
 }
 
 #[tokio::test]
-async fn s08_an_instance_taken_away_serves_out_its_requests_and_gets_no_new_one() {
-    let bench = Arc::new(bench().await);
-    let (gate, address) = Gate::serve().await;
-    bench.instance("i1", address);
-    bench.instance("i2", container::named("second").await);
-    bench.ingress.publish(table("r1", revision(80, &["i1"])));
-    let first = begin(&bench, "/first", "r1").await;
-    until("it is inside", || gate.inside.load(Ordering::SeqCst) == 1).await;
-
-    bench.ingress.publish(table("r1", revision(80, &[])));
-    assert_eq!(bench.ingress.in_flight(&"i1".into()), 1);
-    let next = begin(&bench, "/next", "r1").await;
-    until("the next one waits", || bench.load("r1").waiting == 1).await;
-    bench.ingress.publish(table("r1", revision(80, &["i2"])));
-    assert_eq!(
-        in_time("the next", next).await.unwrap(),
-        (200, "second".to_owned())
-    );
-
-    let mut changes = bench.ingress.changes();
-    gate.let_go(1);
-    assert_eq!(
-        in_time("the first", first).await.unwrap(),
-        (200, "/first".to_owned())
-    );
-    in_time("the signal that it is drained", changes.changed())
-        .await
-        .unwrap();
-    assert_eq!(bench.ingress.in_flight(&"i1".into()), 0);
-    assert_eq!(gate.seen(), ["/first"]);
-}
-
-#[tokio::test]
 async fn s08_those_who_wait_for_a_revision_that_vanishes_take_the_new_route() {
     let bench = Arc::new(bench().await);
     bench.instance("i2", container::named("new").await);
@@ -402,126 +354,4 @@ async fn s08_a_service_without_a_ready_revision_says_so() {
     };
     bench.ingress.publish(tables(&[(HOST, unready)], &[]));
     assert_eq!(text(&bench.get("/").await), message);
-}
-
-#[tokio::test]
-async fn s08_the_least_loaded_instance_is_taken_and_the_first_among_equals() {
-    let bench = Arc::new(bench().await);
-    let (gate, address) = Gate::serve().await;
-    bench.instance("busy", address);
-    bench.instance("free", container::named("free").await);
-    bench
-        .ingress
-        .publish(table("r1", revision(80, &["busy", "free"])));
-    let first = begin(&bench, "/first", "r1").await;
-    until("it is inside", || gate.inside.load(Ordering::SeqCst) == 1).await;
-    for _ in 0..3 {
-        assert_eq!(text(&bench.get("/").await), "free");
-    }
-    gate.let_go(1);
-    in_time("the first", first).await.unwrap();
-}
-
-#[tokio::test]
-async fn s08_a_request_that_reached_no_instance_is_tried_on_another() {
-    let mut bench = bench().await;
-    bench.instance("dead", container::nobody().await);
-    bench.instance("alive", container::named("alive").await);
-    bench
-        .ingress
-        .publish(table("r1", revision(80, &["dead", "alive"])));
-    let response = bench.send(request(Method::POST, "/", full("body"))).await;
-    assert_eq!(text(&response), "alive");
-    let record = bench.record().await;
-    assert_eq!(record.instance.unwrap().as_str(), "alive");
-    assert_eq!(record.request_bytes, 4);
-
-    bench.ingress.publish(table("r1", revision(80, &["dead"])));
-    let response = bench.get("/").await;
-    assert_eq!(response.status(), 503);
-    assert!(
-        text(&response).ends_with("reset reason: connection failure"),
-        "{response:?}"
-    );
-}
-
-#[tokio::test]
-async fn s08_a_request_that_was_sent_is_never_sent_again() {
-    let bench = bench().await;
-    let received = Arc::new(AtomicUsize::new(0));
-    let counter = received.clone();
-    let address = container::raw(move |mut stream| {
-        let counter = counter.clone();
-        async move {
-            container::read_head(&mut stream).await;
-            counter.fetch_add(1, Ordering::SeqCst);
-        }
-    })
-    .await;
-    bench.instance("i1", address);
-    bench.instance("i2", address);
-    bench
-        .ingress
-        .publish(table("r1", revision(80, &["i1", "i2"])));
-    let response = bench.get("/").await;
-    assert_eq!(response.status(), 503);
-    assert!(
-        text(&response).ends_with("reset reason: connection termination"),
-        "{response:?}"
-    );
-    assert_eq!(received.load(Ordering::SeqCst), 1);
-}
-
-#[tokio::test]
-async fn s08_a_kept_connection_that_died_is_replaced() {
-    let bench = bench().await;
-    let address = container::raw(|mut stream| async move {
-        // One answer that promises to keep the connection, which is closed all the same.
-        container::read_head(&mut stream).await;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-            .await
-            .unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    })
-    .await;
-    bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(80, &["i1"])));
-    for _ in 0..3 {
-        let response = bench.send(request(Method::POST, "/", full("once"))).await;
-        assert_eq!((response.status().as_u16(), text(&response)), (200, "ok"));
-        tokio::time::sleep(Duration::from_millis(60)).await;
-    }
-    assert_eq!(bench.machines.connections.load(Ordering::SeqCst), 3);
-}
-
-#[tokio::test]
-async fn s08_an_answer_that_takes_too_long_is_a_504_and_frees_the_slot() {
-    let mut bench = bench().await;
-    let (gate, address) = Gate::serve().await;
-    bench.instance("i1", address);
-    let timeout = Duration::from_millis(100);
-    bench.ingress.publish(table(
-        "r1",
-        RevisionRoute {
-            timeout,
-            ..revision(1, &["i1"])
-        },
-    ));
-    let response = bench.get("/slow").await;
-    assert_eq!(
-        (response.status().as_u16(), text(&response)),
-        (504, "upstream request timeout")
-    );
-    let record = bench.record().await;
-    assert_eq!(
-        (record.status, record.instance.unwrap().as_str()),
-        (504, "i1")
-    );
-    until("the container is told", || {
-        gate.inside.load(Ordering::SeqCst) == 0
-    })
-    .await;
-    gate.let_go(1);
-    assert_eq!(text(&bench.get("/next").await), "/next");
 }

@@ -317,3 +317,66 @@ pub fn request(method: Method, path: &str, body: AnyBody) -> Request<AnyBody> {
 pub fn text(response: &Response<Bytes>) -> &str {
     std::str::from_utf8(response.body()).unwrap()
 }
+
+/// A body whose frames the test sends one by one.
+pub fn piped() -> (mpsc::Sender<http_body::Frame<Bytes>>, AnyBody) {
+    let (sender, mut frames) = mpsc::channel::<http_body::Frame<Bytes>>(1);
+    let stream =
+        futures_util::stream::poll_fn(move |cx| frames.poll_recv(cx).map(|frame| frame.map(Ok)));
+    (
+        sender,
+        http_body_util::StreamBody::new(stream)
+            .map_err(|never: std::convert::Infallible| match never {})
+            .boxed(),
+    )
+}
+
+pub fn data(text: &'static str) -> http_body::Frame<Bytes> {
+    http_body::Frame::data(Bytes::from_static(text.as_bytes()))
+}
+
+pub fn trailers(name: &'static str, value: &'static str) -> http_body::Frame<Bytes> {
+    let mut map = http::HeaderMap::new();
+    map.insert(name, http::HeaderValue::from_static(value));
+    http_body::Frame::trailers(map)
+}
+
+pub fn to(mut request: Request<AnyBody>, host: &str) -> Request<AnyBody> {
+    request.headers_mut().insert("host", host.parse().unwrap());
+    request
+}
+
+pub fn h2c(instances: &[&str]) -> RevisionRoute {
+    let endpoints: Vec<Endpoint> = instances
+        .iter()
+        .map(|name| endpoint(name, Protocol::H2c))
+        .collect();
+    RevisionRoute {
+        endpoints,
+        ..revision(80, &[])
+    }
+}
+
+/// Sends `GET path` and waits until it waits in the queue or is served.
+pub async fn begin(
+    bench: &Arc<Bench>,
+    path: &'static str,
+    revision: &str,
+) -> tokio::task::JoinHandle<(u16, String)> {
+    let before = bench.load(revision).arrivals;
+    let sender = bench.clone();
+    let task = tokio::spawn(async move {
+        let response = sender.get(path).await;
+        (response.status().as_u16(), text(&response).to_owned())
+    });
+    until("the request arrives", || {
+        bench.load(revision).arrivals > before
+    })
+    .await;
+    until("the request is counted", || {
+        let load = bench.load(revision);
+        task.is_finished() || load.in_flight + load.waiting > 0
+    })
+    .await;
+    task
+}
