@@ -1,5 +1,7 @@
 //! One test per rule: a right service, one edit that breaks the rule, and what the user is told.
 
+use std::collections::BTreeMap;
+
 use crate::case::{CPU, Case, MAX_SCALE, MEMORY, NO_GPU, SELECTOR, TWO_ZONES, container, http1};
 use homerun_model::container::{Check, EnvVar, Probe, Volume, VolumeMount, VolumeSource};
 use homerun_model::names::{GpuType, RevisionName, ServiceName};
@@ -53,6 +55,10 @@ refused! {
         [(SELECTOR, "Did you mean nvidia-l4? Its l is a lower-case letter L")];
     g03_digit_one_for_l: gpu, |c| c.template().gpu_type = Some(GpuType::from("nvidia-14")) =>
         [(SELECTOR, "Did you mean nvidia-l4? Its l is a lower-case letter L")];
+    g03_capitals_of_an_operators_type: gpu, |c| {
+        c.gpus.types[2].name = GpuType::from("nvidia-a100");
+        c.template().gpu_type = Some(GpuType::from("nvidia-A100"));
+    } => [(SELECTOR, "GPU types: nvidia-l4, nvidia-rtx-pro-6000, nvidia-a100. Did you mean nvidia-a100?")];
     g04_too_little_cpu: gpu, |c| c.container().cpu = Some(Cpu::from_millis(2000)) =>
         [(CPU, "CPU must be at least 4; memory must be at least 16Gi")];
     g04_too_little_memory: gpu, |c| c.container().memory = Some(Memory::gib(8)) =>
@@ -119,6 +125,7 @@ refused! {
     s03_tag_too_long_for_the_host: plain, |c| c.spec.traffic = vec![target(100, Some(&"a".repeat(43)))] => [("spec.traffic[0].tag", "at most 42 characters here")];
 
     s01_label_key: plain, |c| c.spec.labels.insert("bad key".into(), "x".into()) => [("metadata.labels[bad key]", "Label key")];
+    s01_too_many_labels: plain, |c| c.spec.labels = labels(65) => [("metadata.labels", "at most 64 labels; there are 65")];
     s01_label_value: plain, |c| c.template().labels.insert("key".into(), "a/b".into()) => [("spec.template.metadata.labels[key]", "Label value")];
     s01_annotation_key: plain, |c| c.spec.annotations.insert("-x".into(), "y".into()) => [("metadata.annotations[-x]", "Annotation key")];
     s01_annotation_size: plain, |c| c.spec.annotations.insert("x".into(), "y".repeat(300_000)) => [("metadata.annotations", "262144 bytes")];
@@ -134,11 +141,16 @@ refused! {
     s04_no_image: plain, |c| c.container().image.clear() => [("spec.template.spec.containers[0].image", "An image is required")];
     s04_env_reserved: plain, |c| c.container().env = vec![var("PORT", "1"), var("K_SERVICE", "x")] =>
         [("spec.template.spec.containers[0].env", "The following reserved env names were provided: K_SERVICE, PORT.")];
+    s04_env_reserved_prefix: plain, |c| c.container().env = vec![var("X_GOOGLE_A", "1")] => [("spec.template.spec.containers[0].env", "provided: X_GOOGLE_A.")];
     s04_env_without_name: plain, |c| c.container().env = vec![var("", "1")] => [("spec.template.spec.containers[0].env[0].name", "must not be empty")];
     s04_env_name_with_equals: plain, |c| c.container().env = vec![var("A=B", "1")] => [("spec.template.spec.containers[0].env[0].name", "contain '='")];
     s04_env_value_too_long: plain, |c| c.container().env = vec![var("A", &"x".repeat(32_769))] => [("spec.template.spec.containers[0].env[0].value", "at most 32768 bytes")];
     s04_too_many_env: plain, |c| c.container().env = (0..1001).map(|n| var(&format!("V{n}"), "")).collect() => [("spec.template.spec.containers[0].env", "at most 1000")];
     s04_too_many_args: plain, |c| c.container().args = vec![String::new(); 1001] => [("spec.template.spec.containers[0].args", "at most 1000")];
+    s04_too_many_arguments_in_all: plain, |c| {
+        c.container().command = vec![String::new(); 501];
+        c.container().args = vec![String::new(); 500];
+    } => [("spec.template.spec.containers[0].args", "at most 1000")];
     s04_port_out_of_range: plain, |c| c.container().port = Some(http1(65_536)) =>
         [("spec.template.spec.containers[0].ports[0].containerPort", "between 1 and 65535"), ("spec.template.spec.containers[0].startupProbe.tcpSocket.port", "between 1 and 65535")];
     s04_relative_working_dir: plain, |c| c.container().working_dir = Some("app".into()) => [("spec.template.spec.containers[0].workingDir", "absolute path")];
@@ -196,6 +208,11 @@ refused! {
         startup(c, 1, 10, 1);
         c.container().startup_probe.as_mut().unwrap().success_threshold = Some(2);
     } => [(&format!("{STARTUP}.successThreshold"), "must be 1; it is 2")];
+    s05_success_threshold_zero: plain, |c| {
+        c.container().readiness_probe = Some(Probe { success_threshold: Some(0), ..http("/", &[]) });
+    } => [("spec.template.spec.containers[0].readinessProbe.successThreshold", "at least 1; it is 0")];
+    s05_readiness_by_tcp: plain, |c| c.container().readiness_probe = Some(probe(Check::Tcp { port: None })) =>
+        [("spec.template.spec.containers[0].readinessProbe.tcpSocket", "must use httpGet or grpc")];
     s05_liveness_by_tcp: plain, |c| c.container().liveness_probe = Some(probe(Check::Tcp { port: None })) =>
         [("spec.template.spec.containers[0].livenessProbe.tcpSocket", "must use httpGet or grpc")];
     s05_http_path: plain, |c| c.container().liveness_probe = Some(http("healthz", &[])) => [("spec.template.spec.containers[0].livenessProbe.httpGet.path", "must begin with '/'")];
@@ -267,6 +284,14 @@ accepted! {
     };
     s04_mount: plain, |c| mounted(c, &["/a", "/a/b"]);
     s05_startup_budget_of_a_gpu: gpu, |c| startup(c, 1800, 1, 1);
+    s01_as_many_labels_as_allowed: plain, |c| c.spec.labels = labels(64);
+    s05_readiness_after_two_successes: plain, |c| {
+        c.container().readiness_probe = Some(Probe { success_threshold: Some(2), ..http("/", &[]) });
+    };
+    s07_as_many_instances_always: plain, |c| {
+        c.template().min_instances = Some(4);
+        c.template().max_instances = Some(4);
+    };
     s06_dependency: sidecar, |c| {
         c.template().containers[1].startup_probe = Some(probe(Check::Tcp { port: Some(5432) }));
         depends(c, &[("app", "db")]);
@@ -285,6 +310,44 @@ accepted! {
         }
         c.spec.annotations.insert("run.googleapis.com/launch-stage".into(), "BETA".into());
     };
+}
+
+/// Cloud Run's table of CPU and memory: each end is allowed, a step beyond is not.
+#[test]
+fn s04_memory_by_cpu() {
+    let mib = |count: u64| count << 20;
+    let table = [
+        (80, mib(128), mib(512)),
+        (499, mib(128), mib(512)),
+        (500, mib(128), mib(1024)),
+        (999, mib(128), mib(1024)),
+        (1000, mib(128), mib(4096)),
+        (2000, mib(128), mib(8192)),
+        (4000, mib(2048), mib(16_384)),
+        (6000, mib(4096), mib(24_576)),
+        (8000, mib(4096), mib(32_768)),
+    ];
+    for (cpu, least, most) in table {
+        for (bytes, right) in [
+            (least, true),
+            (most, true),
+            (least - 1, false),
+            (most + 1, false),
+        ] {
+            let mut case = Case::plain();
+            case.size(cpu, Memory::from_bytes(bytes));
+            let fields: Vec<String> = case
+                .violations()
+                .into_iter()
+                .map(|violation| violation.field)
+                .collect();
+            let expected: &[&str] = if right { &[] } else { &[MEMORY] };
+            assert_eq!(
+                fields, expected,
+                "{cpu} thousandths of a CPU with {bytes} bytes"
+            );
+        }
+    }
 }
 
 /// The page's YAML with 4 CPU, 16Gi, one GPU, nvidia-l4, port 8080 and MAX_INSTANCE 1.
@@ -351,6 +414,12 @@ fn target(percent: u32, tag: Option<&str>) -> TrafficTarget {
         percent,
         tag: tag.map(str::to_owned),
     }
+}
+
+fn labels(count: usize) -> BTreeMap<String, String> {
+    (0..count)
+        .map(|number| (format!("label-{number}"), String::new()))
+        .collect()
 }
 
 fn var(name: &str, value: &str) -> EnvVar {

@@ -90,16 +90,27 @@ fn unknown_type(name: &GpuType, around: &Surroundings<'_>) -> String {
         .map(|info| info.name.as_str())
         .collect();
     let hint = match around.gpus.meant_type(name) {
-        Some(meant) => format!(
-            " Did you mean {}? Its l is a lower-case letter L, not the digit 1.",
-            meant.name
-        ),
+        Some(meant) if mistakes_l(name.as_str(), meant.name.as_str()) => {
+            format!(
+                " Did you mean {}? Its l is a lower-case letter L, not the digit 1.",
+                meant.name
+            )
+        }
+        Some(meant) => format!(" Did you mean {}?", meant.name),
         None => String::new(),
     };
     format!(
         "GPU type '{name}' does not exist. GPU types: {}.{hint}",
         types.join(", ")
     )
+}
+
+/// Whether a lower-case letter L was written as a capital or as the digit 1.
+fn mistakes_l(given: &str, meant: &str) -> bool {
+    given
+        .chars()
+        .zip(meant.chars())
+        .any(|pair| matches!(pair, ('L' | '1', 'l')))
 }
 
 /// Row G04.
