@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::case::{CPU, Case, MAX_SCALE, MEMORY, NO_GPU, SELECTOR, TWO_ZONES, container, http1};
+use crate::case::{
+    CPU, Case, MAX_SCALE, MEMORY, NO_GPU, ONE_ZONE, SELECTOR, TWO_ZONES, container, http1,
+};
 use homerun_model::container::{Check, EnvVar, Probe, Volume, VolumeMount, VolumeSource};
 use homerun_model::names::{GpuType, RevisionName, ServiceName};
 use homerun_model::quantity::{Cpu, Memory};
@@ -379,6 +381,27 @@ fn g12_the_pages_yaml() {
         (filled.max_instances, filled.cpu_throttling),
         (Some(1), Some(false))
     );
+}
+
+/// gcloud asks whether to deploy without zonal redundancy only where that would work.
+#[test]
+fn g25_no_offer_without_any_quota() {
+    for region in [ONE_ZONE, TWO_ZONES] {
+        let mut case = Case::gpu();
+        case.region(region);
+        case.grant(region, "nvidia-l4", false, 0);
+        let messages: Vec<String> = case
+            .violations()
+            .into_iter()
+            .map(|violation| violation.message)
+            .collect();
+        assert_eq!(messages.len(), 1);
+        assert!(
+            messages[0].starts_with("You do not have quota for using GPUs with"),
+            "{messages:?}"
+        );
+        assert!(!messages[0].contains("You could deploy"), "{messages:?}");
+    }
 }
 
 /// Every mistake is told at once.
