@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use homerun_model::instance::IngressPort;
 use homerun_model::names::InstanceId;
@@ -20,13 +21,13 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(endpoint: &Endpoint) -> Self {
+    pub(crate) fn new(endpoint: &Endpoint, keep_alive: Duration) -> Self {
         Self {
             id: Arc::new(endpoint.instance.clone()),
             ingress: endpoint.ingress.clone(),
             in_flight: AtomicU32::new(0),
             published: AtomicBool::new(true),
-            connections: Connections::default(),
+            connections: Connections::new(keep_alive),
         }
     }
 

@@ -21,6 +21,7 @@ mod upstream;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use homerun_model::names::{InstanceId, RevisionKey};
@@ -59,7 +60,7 @@ struct Registry {
 }
 
 impl Registry {
-    fn instance(&mut self, endpoint: &Endpoint) -> Arc<Instance> {
+    fn instance(&mut self, endpoint: &Endpoint, keep_alive: Duration) -> Arc<Instance> {
         let known = self
             .instances
             .get(&endpoint.instance)
@@ -67,7 +68,7 @@ impl Registry {
         if let Some(instance) = known.filter(|instance| *instance.ingress() == endpoint.ingress) {
             return instance;
         }
-        let instance = Arc::new(Instance::new(endpoint));
+        let instance = Arc::new(Instance::new(endpoint, keep_alive));
         self.instances
             .insert(endpoint.instance.clone(), Arc::downgrade(&instance));
         instance
@@ -106,7 +107,7 @@ impl Ingress {
             let instances = route
                 .endpoints
                 .iter()
-                .map(|endpoint| registry.instance(endpoint))
+                .map(|endpoint| registry.instance(endpoint, self.settings.keep_alive))
                 .collect();
             let pool = registry.pools.entry(key.clone()).or_insert_with(|| {
                 Arc::new(Pool::new(

@@ -2,6 +2,7 @@
 //!
 //! HTTP/1.1 connections carry one request at a time and are kept for reuse; an h2c connection is shared.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,10 +49,11 @@ pub(crate) enum OpenError {
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// The connections of one instance.
-#[derive(Default)]
 pub(crate) struct Connections {
-    /// Unused HTTP/1.1 connections, the most recently used last.
-    unused: Mutex<Vec<(Instant, http1::SendRequest<RequestBody>)>>,
+    /// How long an unused one is kept.
+    keep_alive: Duration,
+    /// Unused HTTP/1.1 connections and since when, the most recently used last.
+    unused: Mutex<VecDeque<(Instant, http1::SendRequest<RequestBody>)>>,
     shared: Mutex<Option<http2::SendRequest<RequestBody>>>,
     /// Held while the shared connection is opened, so that many requests at once open one only.
     opening: tokio::sync::Mutex<()>,
@@ -78,6 +80,15 @@ impl Sender {
 }
 
 impl Connections {
+    pub(crate) fn new(keep_alive: Duration) -> Self {
+        Self {
+            keep_alive,
+            unused: Mutex::default(),
+            shared: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// Closes those that no request uses.
     pub(crate) fn close_unused(&self) {
         drop(std::mem::take(
@@ -91,10 +102,10 @@ impl Connections {
         );
     }
 
-    fn take_unused(&self, keep_alive: Duration) -> Option<http1::SendRequest<RequestBody>> {
+    fn take_unused(&self) -> Option<http1::SendRequest<RequestBody>> {
         let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((since, sender)) = unused.pop() {
-            if since.elapsed() > keep_alive {
+        while let Some((since, sender)) = unused.pop_back() {
+            if since.elapsed() > self.keep_alive {
                 // All below are older.
                 unused.clear();
             } else if sender.is_ready() {
@@ -102,6 +113,19 @@ impl Connections {
             }
         }
         None
+    }
+
+    fn keep(&self, sender: http1::SendRequest<RequestBody>) {
+        let now = Instant::now();
+        let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
+        unused.push_back((now, sender));
+        // With little to do only the last one is used, and those before it would stay for ever.
+        while unused
+            .front()
+            .is_some_and(|(since, _)| now - *since > self.keep_alive)
+        {
+            unused.pop_front();
+        }
     }
 
     fn shared(&self) -> Option<http2::SendRequest<RequestBody>> {
@@ -121,7 +145,7 @@ impl Instance {
         settings: &Settings,
     ) -> Result<Sender, OpenError> {
         match self.ingress().protocol {
-            Protocol::Http1 => match self.connections.take_unused(settings.keep_alive) {
+            Protocol::Http1 => match self.connections.take_unused() {
                 Some(sender) => Ok(Sender::Http1(sender)),
                 None => self.open_http1(connect, settings).await.map(Sender::Http1),
             },
@@ -212,11 +236,7 @@ impl Instance {
 
     fn keep(&self, sender: http1::SendRequest<RequestBody>) {
         if self.is_published() {
-            self.connections
-                .unused
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((Instant::now(), sender));
+            self.connections.keep(sender);
         }
     }
 }

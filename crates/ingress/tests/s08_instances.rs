@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use homerun_ingress::RevisionRoute;
+use homerun_ingress::{RevisionRoute, Settings};
 use http::Method;
 use support::container::{self, Gate};
 use support::*;
@@ -166,4 +166,22 @@ async fn s08_an_answer_that_takes_too_long_is_a_504_and_frees_the_slot() {
     .await;
     gate.let_go(1);
     assert_eq!(text(&bench.get("/next").await), "/next");
+}
+
+#[tokio::test]
+async fn s08_connections_are_kept_for_the_time_that_is_set() {
+    let keep_alive = Duration::from_millis(150);
+    let settings = Settings {
+        keep_alive,
+        ..Settings::default()
+    };
+    let bench = bench_with(settings).await;
+    bench.instance("i1", container::named("ok").await);
+    bench.ingress.publish(table("r1", revision(80, &["i1"])));
+    for (pause, connections) in [(0, 1), (10, 1), (250, 2), (10, 2)] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        assert_eq!(bench.get("/").await.status(), 200);
+        let opened = bench.machines.connections.load(Ordering::SeqCst);
+        assert_eq!(opened, connections, "after a pause of {pause} ms");
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use homerun_ingress::{Outcome, Refusal, RevisionRoute, Settings};
-use http::Method;
+use http::{Method, Request};
 use support::container::{self, Gate};
 use support::*;
 use tokio::io::AsyncWriteExt;
@@ -188,6 +188,16 @@ async fn s08_a_client_that_hangs_up_leaves_the_queue() {
         (record.status, record.outcome, record.instance),
         (499, Outcome::ClientGone, None)
     );
+
+    let mut sender = bench.http2().await;
+    let request = Request::get(format!("http://{HOST}/left"))
+        .body(empty())
+        .unwrap();
+    let answer = tokio::spawn(sender.send_request(request));
+    until("it waits", || bench.load("r1").waiting == 1).await;
+    answer.abort();
+    until("it has left", || bench.load("r1").waiting == 0).await;
+    assert_eq!(bench.record().await.outcome, Outcome::ClientGone);
 
     gate.let_go(1);
     bench.ingress.publish(table("r1", revision(1, &["i1"])));

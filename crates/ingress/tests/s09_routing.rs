@@ -227,3 +227,44 @@ async fn s09_head_and_empty_responses_keep_their_headers() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn s09_every_form_of_target_reaches_the_container() {
+    let bench = bench().await;
+    let address = container::serve(|request| async move {
+        let seen = format!("{} {}", request.method(), request.uri());
+        Response::new(full(seen))
+    })
+    .await;
+    bench.instance("one", address);
+    bench.instance("two", address);
+    bench.ingress.publish(tables(
+        &[
+            ("one.test", route(&[("one", 100)])),
+            ("two.test", route(&[("two", 100)])),
+        ],
+        &[("one", revision(80, &["one"])), ("two", h2c(&["two"]))],
+    ));
+    let forms = [
+        ("GET http://one.test?x=1", "GET /?x=1"),
+        ("GET http://one.test", "GET /"),
+        ("OPTIONS *", "OPTIONS *"),
+        ("GET //double//", "GET //double//"),
+        ("GET http://two.test?x=1", "GET http://two.test/?x=1"),
+    ];
+    for (line, seen) in forms {
+        let answer = bench
+            .raw(&format!(
+                "{line} HTTP/1.1\r\nhost: one.test\r\nconnection: close\r\n\r\n"
+            ))
+            .await;
+        assert!(
+            answer.ends_with(&format!("\r\n\r\n{seen}")),
+            "{line}: {answer}"
+        );
+    }
+    let answer = bench
+        .raw("OPTIONS * HTTP/1.1\r\nhost: two.test\r\nconnection: close\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
