@@ -126,10 +126,10 @@ async fn s09_connections_to_instances_are_used_again() {
 #[tokio::test]
 async fn s09_a_container_sees_the_client_and_the_trace_and_no_headers_of_the_hop() {
     let mut bench = bench().await;
-    let (sender, mut heads) = mpsc::unbounded_channel();
+    let (sender, mut heads) = mpsc::channel(8);
     let address = container::serve(move |request| {
         sender
-            .send((request.uri().clone(), request.headers().clone()))
+            .try_send((request.uri().clone(), request.headers().clone()))
             .unwrap();
         async {
             Response::builder()
