@@ -1,0 +1,262 @@
+"""A homerun of a test's own, with its registry, its clients, and a look at what it leaves behind."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+# Set by tests/e2e/run before any test starts.
+BINARY = Path()
+IMAGES = Path()
+HAS_GCLOUD = shutil.which("gcloud") is not None
+# Stacks that run, for the runner to close should a test be interrupted.
+RUNNING = []
+# Longest that any single command of a test may take, in seconds.
+LONGEST = 180
+
+
+def eventually(what, look, seconds=30.0):
+    """What `look` returns once it is true; it is called again and again until then."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not so within {seconds:.0f} s: {what}")
+        time.sleep(0.05)
+    return found
+
+
+def run(command, env, text=None):
+    """Runs a command to its end; the result has returncode, stdout and stderr."""
+    return subprocess.run(
+        [str(word) for word in command], env=env, capture_output=True, text=True, timeout=LONGEST,
+        **({"input": text} if text is not None else {"stdin": subprocess.DEVNULL}),
+    )
+
+
+def succeed(done):
+    """The result of a command that must have succeeded."""
+    if done.returncode != 0:
+        raise AssertionError(f"{shlex.join(done.args)} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done
+
+
+# Starts a program that is asked to end when this one does, however this one does.
+TIED = ["setpriv", "--pdeathsig", "TERM", "--"]
+
+
+class Registry:
+    """Debian's docker-registry on a free port of the loopback address, filled with the examples' images."""
+
+    def __init__(self, folder, images):
+        self.child = subprocess.Popen(
+            [*TIED, EXAMPLES / "registry", "--data", folder], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self.address = self.child.stdout.readline().strip()
+        assert self.address, f"the registry did not start; see {folder}/registry.log"
+        for name in images:
+            succeed(run([EXAMPLES / "push", IMAGES / f"{name}.tar", f"{self.address}/{name}:v1"], clean_env()))
+
+    def end(self):
+        self.child.terminate()
+        self.child.wait(10)
+        self.child.stdout.close()
+
+
+def clean_env(**more):
+    """Nothing of the caller's but where programs are: no proxy, no other homerun, no gcloud settings."""
+    return {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "HOME": os.environ.get("HOME", "/root"), "LC_ALL": "C.UTF-8", **more}
+
+
+class Stack:
+    """`homerun up` on free ports with a data directory of its own."""
+
+    def __init__(self, *flags, gpus="simulated:nvidia-l4=2", images=("hello",)):
+        self.folder = Path(tempfile.mkdtemp(prefix="homerun-e2e-"))
+        self.data = self.folder / "data"
+        self.flags = ["--gpu", gpus, *map(str, flags)]
+        self.log = self.folder / "homerun.log"
+        self.server = None
+        self.links = links()
+        self.seen = set()
+        self.registry = Registry(self.folder / "registry", images)
+        RUNNING.append(self)
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    # --- the server ---
+
+    def start(self, control="127.0.0.1:0", ingress="127.0.0.1:0"):
+        """Starts homerun and waits until it is ready."""
+        with open(self.log, "a") as log:
+            self.server = subprocess.Popen(
+                [*TIED, BINARY, "up", "--data-dir", self.data, "--listen", control, "--ingress-listen", ingress, *self.flags],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_env(), start_new_session=True,
+            )
+        eventually("homerun is ready", self.is_ready)
+        self.env = clean_env(HOMERUN_DATA_DIR=str(self.data))
+
+    def is_ready(self):
+        assert self.server.poll() is None, f"homerun has ended:\n{self.tail()}"
+        try:
+            file = json.loads((self.data / "server.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return False
+        if file["pid"] != self.server.pid:
+            return False
+        self.control, self.ingress = file["control"], file["ingress"]
+        done = run(["curl", "-fsS", f"http://{self.control}/readyz"], clean_env())
+        return done.returncode == 0
+
+    def kill(self):
+        """As if the machine's owner had sent SIGKILL; instances stay."""
+        self.server.kill()
+        self.server.wait(10)
+
+    def terminate(self):
+        """Ends homerun in order and returns the seconds that it took."""
+        begun = time.monotonic()
+        self.server.send_signal(signal.SIGTERM)
+        code = self.server.wait(60)
+        assert code == 0, f"homerun exited with {code} after SIGTERM:\n{self.tail()}"
+        return time.monotonic() - begun
+
+    def close(self):
+        """Ends everything and proves that nothing is left."""
+        RUNNING.remove(self)
+        try:
+            if self.server and self.server.poll() is None:
+                self.terminate()
+            left = self.leftovers()
+            assert not left, "left behind:\n" + "\n".join(left)
+        finally:
+            if self.server and self.server.poll() is None:
+                self.kill()
+            self.registry.end()
+            # One file system: should a mount be left, what is mounted must not be deleted.
+            run(["rm", "-rf", "--one-file-system", self.folder], clean_env())
+
+    def tail(self, lines=30):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    # --- clients ---
+
+    def gcloud(self, *arguments, text=None):
+        """The real client, pointed here by the exports of `homerun gcloud-env`."""
+        exports = succeed(self.homerun("gcloud-env")).stdout
+        env = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in exports.splitlines())
+        env |= {"CLOUDSDK_CONFIG": str(self.folder / "gcloud"), "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"}
+        return run(["gcloud", *arguments], clean_env(**env), text)
+
+    def homerun(self, *arguments, text=None):
+        """homerun's own client commands."""
+        return run([BINARY, *arguments], clean_env(HOMERUN_DATA_DIR=str(self.data)), text)
+
+    def deploy(self, service, *flags, image="hello"):
+        """Deploys with homerun's own command, so that tests that are not about gcloud run without it."""
+        command = ["run", "deploy", service, "--image", self.image(image), "--allow-unauthenticated", *flags]
+        done = succeed(self.homerun(*command))
+        return re.search(r"Service URL: (\S+)", done.stdout)[1]
+
+    def image(self, name):
+        return f"{self.registry.address}/{name}:v1"
+
+    def status(self):
+        status = json.loads(succeed(self.homerun("status", "--format", "json")).stdout)
+        self.seen |= {instance["id"] for instance in status["instances"]}
+        return status
+
+    def service(self, name):
+        return next((service for service in self.status()["services"] if service["name"] == name), None)
+
+    def instances(self, service):
+        return [instance for instance in self.status()["instances"] if instance["service"] == service]
+
+    def free_gpus(self):
+        return sum(gpu["instance"] is None for gpu in self.status()["gpus"])
+
+    def describe(self, service):
+        """The service as the API has it."""
+        return json.loads(succeed(self.homerun("run", "services", "describe", service, "--format", "json")).stdout)
+
+    # --- what is left ---
+
+    def processes(self, instance):
+        """Host process ids of an instance, by their cgroup."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if instance in (folder / "cgroup").read_text():
+                    found.append(int(folder.name))
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        return found
+
+    def leftovers(self):
+        """Mounts, cgroups, processes and interfaces that exist because of this homerun."""
+        left = []
+        marks = [str(self.data), *self.seen]
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            if any(mark in line for mark in marks):
+                left.append(f"mount: {line}")
+        for folder, _, _ in os.walk("/sys/fs/cgroup"):
+            if any(mark in folder for mark in marks):
+                left.append(f"cgroup: {folder}")
+        for instance in self.seen:
+            left += [f"process: {pid} of {instance}" for pid in self.processes(instance)]
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if str(self.data).encode() in words:
+                left.append(f"process: {folder.name} {b' '.join(words).decode()}")
+        left += [f"interface: {link}" for link in sorted(links() - self.links)]
+        return left
+
+
+def links():
+    """Names of this network namespace's interfaces."""
+    return {name for _, name in socket.if_nameindex()}
+
+
+def curl(url, *options):
+    """The status and the body of an answer; 0 and curl's message where there was none."""
+    done = run(["curl", "-sS", "--max-time", "60", "-w", "\n%{http_code}", *options, url], clean_env())
+    if done.returncode != 0:
+        return 0, done.stderr
+    body, status = done.stdout.rsplit("\n", 1)
+    return int(status), body
+
+
+class Load:
+    """Threads that send one request after the other; `answers` holds (sent at, status, body) of each."""
+
+    def __init__(self, url, threads=4):
+        self.url, self.answers, self.ended = url, [], threading.Event()
+        self.threads = [threading.Thread(target=self.send, daemon=True) for _ in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def send(self):
+        while not self.ended.is_set():
+            sent = time.monotonic()
+            self.answers.append((sent, *curl(self.url)))
+
+    def end(self):
+        self.ended.set()
+        for thread in self.threads:
+            thread.join(70)
+        return self.answers
