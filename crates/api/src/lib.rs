@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod own;
+pub mod resource_manager;
 pub mod run_v1;
 pub mod service_usage;
 mod strict;

@@ -8,6 +8,7 @@ mod iam;
 mod locations;
 mod own;
 mod path;
+mod projects;
 mod revisions;
 mod service_usage;
 mod services;
@@ -49,6 +50,7 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> 
             .route(&format!("{base}/revisions/{{name}}"), get(revisions::get));
     }
     router
+        .route("/v1/projects/{project}", get(projects::get))
         .route("/v1/projects/{project}/locations", get(locations::list))
         .route("/v1/projects/{project}/services/{service}", get(service_usage::get).post(service_usage::enable))
         .route("/homerun/v1/status", get(own::status))
