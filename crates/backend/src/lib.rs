@@ -5,6 +5,7 @@
 
 pub mod gpu;
 pub mod oci;
+mod probe;
 pub mod sim;
 
 use std::io;
@@ -74,8 +75,8 @@ pub trait Backend: Send + Sync + 'static {
     /// `NotFound` for an instance that does not run, else what `connect` says.
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream>;
 
-    /// Stores an image archive or root file system folder as `localhost/NAME:TAG`. `entrypoint` is the
-    /// program of a folder, which names none itself.
+    /// Stores an image archive or root file system folder as `localhost/NAME:TAG`; `name` is
+    /// NAME, NAME:TAG, or the whole. `entrypoint` is the program of a folder, which names none itself.
     ///
     /// # Errors
     /// See [`PullError`].

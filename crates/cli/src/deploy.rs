@@ -108,6 +108,7 @@ pub(crate) async fn run(target: &Target, args: &DeployArgs) -> Result<(), CliErr
 /// Writes the flags into the service. An explicit revision name belongs to the revision before.
 fn edit(service: &mut Value, args: &DeployArgs) -> Result<(), CliError> {
     let template = &mut service["spec"]["template"];
+    template["metadata"]["labels"]["client.knative.dev/nonce"] = json!(nonce());
     if let Some(metadata) = template["metadata"].as_object_mut() {
         metadata.remove("name");
     }
@@ -155,6 +156,19 @@ fn edit(service: &mut Value, args: &DeployArgs) -> Result<(), CliError> {
         container["args"] = json!(args.args);
     }
     environment(container, args)
+}
+
+/// Makes every deploy a revision, also where nothing else changes, as gcloud's does: ten letters that
+/// were not used before.
+fn nonce() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut rest = since.as_nanos();
+    let letters = std::iter::repeat_with(|| {
+        let letter = (rest % 26) as u8;
+        rest /= 26;
+        char::from(b'a' + letter)
+    });
+    letters.take(10).collect()
 }
 
 /// The container with a port, or the only one.

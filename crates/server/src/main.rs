@@ -67,7 +67,7 @@ struct UpArgs {
 
 fn main() -> ExitCode {
     // Before any thread exists: this process may be a helper that starts a container.
-    //homerun_backend::oci::helper_main_if_asked();
+    homerun_backend::oci::helper_main_if_asked();
     let program = Program::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use homerun_backend::Backend;
+use homerun_backend::oci::{self, OciBackend};
 use homerun_backend::sim::SimBackend;
 use homerun_cli::server_file::{self, ServerFile};
 use homerun_ingress::{Authorize, Connect, Ingress, Invocation};
@@ -149,7 +150,9 @@ async fn open_backend(config: &Config, logs: &Logs) -> Result<Arc<dyn Backend>, 
             Ok(Arc::new(backend))
         }
         BackendKind::Oci => {
-            todo!()
+            let settings = oci::Settings { data_dir: config.data_dir.clone(), gpu: config.gpu.clone() };
+            let backend = OciBackend::open(settings, sink).await.map_err(|error| UpError::Backend(error.into()))?;
+            Ok(Arc::new(backend))
         }
     }
 }

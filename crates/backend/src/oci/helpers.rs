@@ -1,0 +1,118 @@
+//! Helper processes, started ahead of need.
+//!
+//! Starting a program costs a millisecond or two, and the first move of a process into a cgroup several
+//! more under version 1. So there is always one helper that has both behind it and waits for a job.
+
+use std::io::{self, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::cgroup::{Cgroups, Limits};
+use super::sandbox::{Answer, HELPER, Job};
+
+/// A helper that waits for its job, in the cgroup of the container that it will make.
+pub(super) struct Helper {
+    process: Child,
+    /// The cgroup's name.
+    pub cgroup: String,
+}
+
+/// Hands out helpers.
+#[derive(Clone)]
+pub(super) struct Helpers {
+    cgroups: Cgroups,
+    spare: Arc<Mutex<Option<Helper>>>,
+}
+
+impl Helpers {
+    /// Starts the first spare helper.
+    pub(super) fn new(cgroups: Cgroups) -> Self {
+        let helpers = Self { cgroups, spare: Arc::default() };
+        helpers.refill();
+        helpers
+    }
+
+    /// A helper, at once if the spare one is there.
+    pub(super) fn take(&self) -> io::Result<Helper> {
+        let spare = self.lock().take();
+        let helpers = self.clone();
+        // Not in the way of the start that this helper is for.
+        std::thread::Builder::new().name("helper".to_owned()).spawn(move || helpers.refill())?;
+        match spare {
+            Some(helper) => Ok(helper),
+            None => self.start(),
+        }
+    }
+
+    fn refill(&self) {
+        if self.lock().is_some() {
+            return;
+        }
+        match self.start() {
+            Ok(helper) => {
+                let surplus = self.lock().replace(helper);
+                surplus.into_iter().for_each(|helper| self.discard(helper));
+            }
+            // The next start makes its own and reports what is wrong.
+            Err(error) => tracing::warn!(%error, "no helper could be started ahead of need"),
+        }
+    }
+
+    fn start(&self) -> io::Result<Helper> {
+        let cgroup = random_name()?;
+        let process = Command::new("/proc/self/exe").arg(HELPER).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let helper = Helper { process, cgroup };
+        match self.cgroups.enter(&helper.cgroup, helper.process.id()) {
+            Ok(()) => Ok(helper),
+            Err(error) => {
+                self.discard(helper);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a helper that is not needed.
+    fn discard(&self, mut helper: Helper) {
+        drop(helper.process.stdin.take());
+        let _ = helper.process.wait();
+        self.cgroups.remove(&helper.cgroup, std::time::Duration::from_secs(1));
+    }
+
+    /// Whether a cgroup is the spare helper's.
+    pub(super) fn owns(&self, cgroup: &str) -> bool {
+        self.lock().as_ref().is_some_and(|helper| helper.cgroup == cgroup)
+    }
+
+    /// Ends the spare helper.
+    pub(super) fn close(&self) {
+        let spare = self.lock().take();
+        spare.into_iter().for_each(|helper| self.discard(helper));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Helper>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Helper {
+    /// Makes the container; its process id, or why not as a sentence. Blocks for some milliseconds.
+    pub(super) fn make(mut self, cgroups: &Cgroups, limits: &Limits, job: &Job) -> Result<i32, String> {
+        cgroups.limit(&self.cgroup, limits).map_err(|error| format!("the container's limits cannot be set: {error}"))?;
+        let text = serde_json::to_vec(job).map_err(|error| error.to_string())?;
+        if let Some(mut stdin) = self.process.stdin.take() {
+            stdin.write_all(&text).map_err(|error| format!("the helper has ended: {error}"))?;
+        }
+        let output = self.process.wait_with_output().map_err(|error| format!("the helper cannot be heard: {error}"))?;
+        match serde_json::from_slice(&output.stdout) {
+            Ok(Answer::Started { pid }) => Ok(pid),
+            Ok(Answer::Failed { message }) => Err(message),
+            Err(_) => Err(format!("the helper ended without an answer ({})", output.status)),
+        }
+    }
+}
+
+fn random_name() -> io::Result<String> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
+}

@@ -1,0 +1,388 @@
+//! The life of one instance, as one task.
+//!
+//! ```text
+//! Creating --first container runs--> Starting --startup probes pass--> Ready
+//!     any of these --asked to stop--> Stopping --> Stopped
+//!     any of these --a container ends or a probe fails--> Failed
+//! ```
+//!
+//! Whatever way it ends, every process is gone, its cgroups, volumes and folder are removed, and only
+//! then does the state say that it is over. An adopted instance begins where the record says it was.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join_all};
+use homerun_model::container::Check;
+use homerun_model::instance::{ContainerSpec, Failure, InstanceSpec, InstanceState};
+use homerun_model::names::InstanceId;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::network::{self, Namespace};
+use super::process::{ProcessId, Watched};
+use super::record::ContainerRecord;
+use super::{ID_BASE, Shared, job, listening, logs};
+use crate::probe::{self, Dial};
+use crate::{LogLine, LogStream};
+
+/// How long the kernel may take to finish with killed processes before somebody is told.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Something that ends an instance.
+enum Event {
+    /// A container's first process has ended.
+    Exited { index: usize, code: Option<i32> },
+    /// A liveness probe has failed too often.
+    NotAlive { index: usize, reason: String },
+}
+
+/// One instance while its task runs.
+struct Life {
+    shared: Arc<Shared>,
+    spec: Arc<InstanceSpec>,
+    stop: watch::Receiver<Option<Duration>>,
+    events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+    watched: Vec<Arc<Watched>>,
+    watchers: Vec<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
+    probers: Vec<JoinHandle<()>>,
+    over: watch::Sender<bool>,
+    first: Option<ProcessId>,
+}
+
+impl Shared {
+    /// Runs an instance to its end.
+    pub(super) async fn live(self: Arc<Self>, id: InstanceId, adopted: bool) {
+        let Some((spec, stop)) = self.lock().get(&id).map(|i| (Arc::new(i.record.observed.spec.clone()), i.stop.subscribe())) else {
+            return;
+        };
+        let mut life = Life {
+            shared: self,
+            spec,
+            stop,
+            events: mpsc::channel(8),
+            watched: Vec::new(),
+            watchers: Vec::new(),
+            readers: Vec::new(),
+            probers: Vec::new(),
+            over: watch::Sender::new(false),
+            first: None,
+        };
+        let outcome = life.run(adopted).await;
+        if let Err(failure) = &outcome {
+            life.say(&format!("ended: {failure:?}"));
+        }
+        let end = match outcome {
+            Ok(()) => InstanceState::Stopped,
+            Err(failure) => InstanceState::Failed(failure),
+        };
+        life.end(end).await;
+    }
+}
+
+impl Life {
+    /// Until it was asked to stop and has stopped, or failed.
+    async fn run(&mut self, adopted: bool) -> Result<(), Failure> {
+        if adopted && !self.take_over()? {
+            return Ok(());
+        }
+        let ready = self.state().is_some_and(|state| state == InstanceState::Ready);
+        if !ready && self.state() != Some(InstanceState::Stopping) {
+            for wave in self.spec.clone().start_waves.clone() {
+                if self.asked_to_stop() {
+                    break;
+                }
+                self.start_wave(&wave, adopted).await?;
+            }
+            if !self.asked_to_stop() {
+                self.become_ready();
+            }
+        }
+        self.watch_liveness();
+        let event = tokio::select! {
+            event = self.events.1.recv() => event,
+            _ = self.stop.wait_for(Option::is_some) => None,
+        };
+        if let Some(event) = event {
+            return Err(self.failure(event));
+        }
+        self.stop_containers().await;
+        Ok(())
+    }
+
+    fn asked_to_stop(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
+    fn state(&self) -> Option<InstanceState> {
+        self.shared.lock().get(&self.spec.id).map(|instance| instance.record.observed.state.clone())
+    }
+
+    /// Watches the containers that an earlier homerun started; `false` if it had not started all: such an
+    /// instance is stopped, and made anew if it is still wanted.
+    fn take_over(&mut self) -> Result<bool, Failure> {
+        let containers = self.shared.lock().get(&self.spec.id).map(|i| i.record.containers.clone()).unwrap_or_default();
+        if containers.len() < self.spec.containers.len() || containers.iter().any(|container| container.process.is_none()) {
+            return Ok(false);
+        }
+        for container in containers {
+            let watched = container.process.and_then(|process| Some((process, Watched::new(process).ok()?)));
+            match watched {
+                Some((process, watched)) => {
+                    self.read_streams(container.index);
+                    self.follow(container.index, process, watched);
+                }
+                None => return Err(self.failure(Event::Exited { index: container.index, code: None })),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Starts some containers and waits for their startup probes.
+    async fn start_wave(&mut self, wave: &[usize], adopted: bool) -> Result<(), Failure> {
+        if !adopted {
+            for index in wave {
+                self.start_container(*index).await.map_err(|message| Failure::Create { message })?;
+            }
+        }
+        let network = self.shared.lock().get(&self.spec.id).and_then(|instance| instance.network.clone());
+        let dial = Dialer { shared: self.shared.clone(), network };
+        let spec = self.spec.clone();
+        let probes = wave.iter().filter_map(|index| {
+            let container = &spec.containers[*index];
+            let probe = container.startup_probe.as_ref()?;
+            let (dial, port) = (&dial, container.port.unwrap_or(spec.ingress.port));
+            Some(async move { probe::startup(probe, port, dial).await.map_err(|reason| (*index, reason)) })
+        });
+        let probes = try_join_all(probes);
+        let (event, passed) = tokio::select! {
+            biased;
+            event = self.events.1.recv() => (event, Ok(())),
+            passed = probes => (None, passed.map(drop)),
+            _ = self.stop.wait_for(Option::is_some) => (None, Ok(())),
+        };
+        match event {
+            Some(event) => Err(self.failure(event)),
+            None => passed.map_err(|(index, reason)| self.probe_failure(index, reason)),
+        }
+    }
+
+    /// Starts one container; its first process is known to the record when this returns.
+    async fn start_container(&mut self, index: usize) -> Result<(), String> {
+        let folder = job::container_folder(&self.shared.records.folder(&self.spec.id), index);
+        job::prepare(&folder).map_err(|error| format!("the container's folder cannot be prepared: {error}"))?;
+        // Before the program runs: what it has written is lost if nobody holds the pipe when it ends.
+        self.read_streams(index);
+        let (shared, spec, join) = (self.shared.clone(), self.spec.clone(), self.first.map(|process| process.pid));
+        let started = tokio::task::spawn_blocking(move || start(&shared, &spec, index, join));
+        let (process, watched) = started.await.map_err(|error| error.to_string())??;
+        self.follow(index, process, watched);
+        Ok(())
+    }
+
+    /// Watches a container.
+    fn follow(&mut self, index: usize, process: ProcessId, watched: Watched) {
+        self.first.get_or_insert(process);
+        let watched = Arc::new(watched);
+        self.watched.push(watched.clone());
+        let events = self.events.0.clone();
+        self.watchers.push(tokio::spawn(async move {
+            let code = watched.ended().await;
+            // The task that listens may be over.
+            let _ = events.send(Event::Exited { index, code }).await;
+        }));
+    }
+
+    /// Reads what a container writes.
+    fn read_streams(&mut self, index: usize) {
+        let folder = job::container_folder(&self.shared.records.folder(&self.spec.id), index);
+        for (file, stream) in [("stdout", LogStream::Stdout), ("stderr", LogStream::Stderr)] {
+            let name = self.spec.containers[index].name.clone();
+            let sink = (stream, self.shared.logs.clone());
+            match logs::follow(&folder.join(file), self.spec.clone(), name, sink, self.over.subscribe()) {
+                Ok(reader) => self.readers.push(reader),
+                Err(error) => tracing::warn!(instance = %self.spec.id, %error, "what a container writes cannot be read"),
+            }
+        }
+    }
+
+    fn become_ready(&mut self) {
+        let spec = &self.spec;
+        let loopback = self.first.is_some_and(|process| listening::only_loopback(process.pid, spec.ingress.port));
+        let warning = loopback.then(|| {
+            format!(
+                "the container listens on 127.0.0.1:{0} only; that works here, but on Cloud Run it must listen on 0.0.0.0:{0}",
+                spec.ingress.port
+            )
+        });
+        if let Some(warning) = &warning {
+            self.say(warning);
+        }
+        self.set(InstanceState::Ready, |instance, now| {
+            instance.record.observed.stamps.ready = Some(now);
+            instance.record.observed.warnings.extend(warning);
+        });
+    }
+
+    fn watch_liveness(&mut self) {
+        let network = self.shared.lock().get(&self.spec.id).and_then(|instance| instance.network.clone());
+        for (index, container) in self.spec.containers.iter().enumerate() {
+            let Some(probe) = container.liveness_probe.clone() else { continue };
+            let dial = Dialer { shared: self.shared.clone(), network: network.clone() };
+            let (events, port) = (self.events.0.clone(), container.port.unwrap_or(self.spec.ingress.port));
+            self.probers.push(tokio::spawn(async move {
+                let reason = probe::liveness(&probe, port, &dial).await;
+                let _ = events.send(Event::NotAlive { index, reason }).await;
+            }));
+        }
+    }
+
+    fn failure(&self, event: Event) -> Failure {
+        let was_ready = self.state() == Some(InstanceState::Ready);
+        match event {
+            Event::Exited { index, code } => {
+                let instances = self.shared.lock();
+                let containers = instances.get(&self.spec.id).map(|instance| instance.record.containers.clone()).unwrap_or_default();
+                drop(instances);
+                let out_of_memory = containers.iter().any(|c| c.index == index && self.shared.cgroups.out_of_memory(&c.cgroup));
+                Failure::Exited { container: self.name(index), code, out_of_memory, was_ready }
+            }
+            Event::NotAlive { index, reason } => Failure::LivenessProbe { container: self.name(index), last_error: reason },
+        }
+    }
+
+    /// A refused connection is explained by where the container listens instead.
+    fn probe_failure(&self, index: usize, reason: String) -> Failure {
+        let container = &self.spec.containers[index];
+        let port = match container.startup_probe.as_ref().map(|probe| &probe.check) {
+            Some(Check::Tcp { port } | Check::Http { port, .. } | Check::Grpc { port, .. }) => *port,
+            None => None,
+        };
+        let port = port.and_then(|port| u16::try_from(port).ok()).or(container.port).unwrap_or(self.spec.ingress.port);
+        let refused = reason == "connection refused";
+        let last_error = match self.first.filter(|_| refused) {
+            Some(process) => listening::elsewhere(process.pid, port),
+            None => reason,
+        };
+        Failure::StartupProbe { container: self.name(index), last_error }
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.spec.containers[index].name.clone()
+    }
+
+    /// SIGTERM to every container, and time to end by themselves.
+    async fn stop_containers(&mut self) {
+        self.set(InstanceState::Stopping, |instance, now| instance.record.observed.stamps.stopping = Some(now));
+        let grace = self.stop.borrow().unwrap_or_default();
+        for watched in &self.watched {
+            watched.signal(libc::SIGTERM);
+        }
+        let ended = join_all(std::mem::take(&mut self.watchers));
+        // Those that are left are killed with their cgroups.
+        let _ = tokio::time::timeout(grace, ended).await;
+    }
+
+    /// Kills and removes everything, and then says how it ended.
+    async fn end(mut self, state: InstanceState) {
+        self.probers.iter().for_each(JoinHandle::abort);
+        let (shared, id) = (self.shared.clone(), self.spec.id.clone());
+        let containers = shared.lock().get(&id).map(|instance| instance.record.containers.clone()).unwrap_or_default();
+        let cgroups = shared.cgroups.clone();
+        let volumes = shared.volumes.join(id.as_str());
+        let cleaned = tokio::task::spawn_blocking(move || {
+            for container in &containers {
+                while !cgroups.remove(&container.cgroup, PATIENCE) {
+                    tracing::warn!(cgroup = container.cgroup, "a container's processes do not end; trying on");
+                }
+            }
+            let _ = std::fs::remove_dir_all(volumes);
+        });
+        // It fails only by a panic, which has been printed.
+        let _ = cleaned.await;
+        // Zombies are reaped by their watchers, which end now that every process has.
+        join_all(std::mem::take(&mut self.watchers)).await;
+        self.over.send_replace(true);
+        join_all(std::mem::take(&mut self.readers)).await;
+        self.set(state, |instance, now| {
+            instance.network = None;
+            instance.record.observed.stamps.ended = Some(now);
+        });
+    }
+
+    fn set(&self, state: InstanceState, change: impl FnOnce(&mut super::Instance, homerun_model::Timestamp)) {
+        let now = chrono::Utc::now();
+        let saved = self.shared.update(&self.spec.id, true, |instance| {
+            change(instance, now);
+            instance.record.observed.state = state;
+        });
+        if let Err(error) = saved {
+            tracing::warn!(instance = %self.spec.id, %error, "the instance's record could not be written; a restart may not know its state");
+        }
+    }
+
+    fn say(&self, text: &str) {
+        let container = self.spec.containers.first().map_or("", |container| container.name.as_str());
+        self.shared.logs.line(LogLine { spec: &self.spec, container, stream: LogStream::System, time: chrono::Utc::now(), text });
+    }
+}
+
+/// Makes one container. Blocks.
+fn start(shared: &Shared, spec: &InstanceSpec, index: usize, join: Option<i32>) -> Result<(ProcessId, Watched), String> {
+    let container: &ContainerSpec = &spec.containers[index];
+    let image = shared.images.get(&container.image).ok_or_else(|| job::JobError::NoImage(container.image.clone()).to_string())?;
+    let folder = shared.records.folder(&spec.id);
+    let around = job::Surroundings {
+        spec,
+        image: &image,
+        gpus: &shared.gpus,
+        folder: &folder,
+        volumes: &shared.volumes.join(spec.id.as_str()),
+        seccomp: &shared.seccomp,
+        id_base: ID_BASE,
+        machine: shared.machine,
+        join,
+    };
+    let (job, limits) = job::make(index, &around).map_err(|error| error.to_string())?;
+    let helper = shared.helpers.take().map_err(|error| format!("no helper process can be started: {error}"))?;
+    let recorded = |error: io::Error| format!("the instance cannot be recorded: {error}");
+    let cgroup = helper.cgroup.clone();
+    // Before anything runs, so that a homerun that ends now can be cleaned up after.
+    shared.update(&spec.id, true, |i| i.record.containers.push(ContainerRecord { index, cgroup, process: None })).map_err(recorded)?;
+    let pid = helper.make(&shared.cgroups, &limits, &job)?;
+    let process = ProcessId::of(pid);
+    let watched = process.ok_or(io::ErrorKind::NotFound.into()).and_then(Watched::new);
+    let (Some(process), Ok(watched)) = (process, watched) else {
+        return Err("the container's program ended at once".to_owned());
+    };
+    let network: Option<Namespace> = if join.is_none() { network::of_process(pid).ok() } else { None };
+    shared
+        .update(&spec.id, true, |instance| {
+            if let Some(container) = instance.record.containers.last_mut() {
+                container.process = Some(process);
+            }
+            if network.is_some() {
+                instance.network = network;
+                instance.record.observed.state = InstanceState::Starting;
+                instance.record.observed.stamps.started = Some(chrono::Utc::now());
+            }
+        })
+        .map_err(recorded)?;
+    Ok((process, watched))
+}
+
+/// Reaches the containers of one instance.
+struct Dialer {
+    shared: Arc<Shared>,
+    network: Option<Namespace>,
+}
+
+impl Dial for Dialer {
+    async fn dial(&self, port: u16) -> io::Result<TcpStream> {
+        let network = self.network.clone().ok_or(io::ErrorKind::NotFound)?;
+        self.shared.sockets.connect(network, port).await
+    }
+}

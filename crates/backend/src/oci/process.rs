@@ -1,0 +1,87 @@
+//! Processes of containers, recognised and watched across restarts of homerun.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A process, told apart from a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProcessId {
+    /// Its number on the host.
+    pub pid: i32,
+    /// When it was started, in clock ticks since the machine was.
+    pub started: u64,
+}
+
+impl ProcessId {
+    /// The process that has this number now.
+    pub(super) fn of(pid: i32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the program's name in parentheses, which may contain anything.
+        let rest = stat.rsplit_once(") ")?.1;
+        Some(Self { pid, started: rest.split(' ').nth(19)?.parse().ok()? })
+    }
+
+    /// Whether it is still there, be it as a zombie.
+    pub(super) fn exists(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+}
+
+/// A watched process.
+pub(super) struct Watched {
+    pidfd: AsyncFd<OwnedFd>,
+}
+
+impl Watched {
+    /// Watches a process.
+    ///
+    /// # Errors
+    /// `NotFound` (ESRCH) if it is gone.
+    pub(super) fn new(process: ProcessId) -> io::Result<Self> {
+        // SAFETY: the call takes two numbers and returns a new descriptor or -1.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call has just returned this descriptor, and nobody else has it.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        if !process.exists() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        // SAFETY: an owned descriptor stays open, and the same, as long as the `AsyncFd` that owns it.
+        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? };
+        Ok(Self { pidfd })
+    }
+
+    /// Sends a signal; a process that is gone has no use for it.
+    pub(super) fn signal(&self, signal: i32) {
+        let info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: a null info asks for the default one.
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), signal, info, 0) };
+    }
+
+    /// Waits until it ends. Its exit code (128 + N for signal N) if it is a child of this process, which
+    /// the containers of an earlier homerun are not.
+    pub(super) async fn ended(&self) -> Option<i32> {
+        // It fails only when the runtime ends, and then nobody looks at the answer.
+        let _ = self.pidfd.readable().await;
+        self.reap()
+    }
+
+    fn reap(&self) -> Option<i32> {
+        // SAFETY: an all-zero siginfo is valid, and the kernel writes no more than one.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let flags = libc::WEXITED | libc::WNOHANG;
+            let done = libc::waitid(libc::P_PIDFD, self.pidfd.as_raw_fd() as u32, &mut info, flags);
+            if done != 0 || info.si_pid() == 0 {
+                return None;
+            }
+            Some(if info.si_code == libc::CLD_EXITED { info.si_status() } else { 128 + info.si_status() })
+        }
+    }
+}

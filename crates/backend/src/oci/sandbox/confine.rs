@@ -1,0 +1,124 @@
+//! What a container's program may not do.
+
+use std::io;
+
+use super::users::Account;
+
+/// Capabilities that a container's root keeps, all of them only over its own namespaces: what image
+/// entrypoints use to become another user, change owners and listen.
+const KEPT: [u32; 10] = [
+    0,  // CAP_CHOWN
+    1,  // CAP_DAC_OVERRIDE
+    3,  // CAP_FOWNER
+    4,  // CAP_FSETID
+    5,  // CAP_KILL
+    6,  // CAP_SETGID
+    7,  // CAP_SETUID
+    8,  // CAP_SETPCAP
+    10, // CAP_NET_BIND_SERVICE
+    18, // CAP_SYS_CHROOT
+];
+/// One past the highest capability that kernels may know.
+const CAPABILITIES: u32 = 64;
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+fn check(result: i64) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn prctl(option: i32, value: u64) -> io::Result<()> {
+    // SAFETY: these options take numbers only.
+    check(i64::from(unsafe { libc::prctl(option, value, 0_u64, 0_u64, 0_u64) }))
+}
+
+/// Becomes id 0 of the user namespace.
+pub(super) fn root_of_namespace() -> io::Result<()> {
+    nix::unistd::setgroups(&[])?;
+    nix::unistd::setresgid(0.into(), 0.into(), 0.into())?;
+    nix::unistd::setresuid(0.into(), 0.into(), 0.into())?;
+    Ok(())
+}
+
+/// Limits open files to `most`, or to what this process itself was given where that is less and may not
+/// be raised. The helper does it: inside a user namespace nothing may be raised at all.
+pub(super) fn limit_open_files(most: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: the struct is complete, and only read here and only written by getrlimit.
+    unsafe {
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0 {
+            return Ok(());
+        }
+        check(i64::from(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit)))?;
+        limit.rlim_cur = limit.rlim_max.min(most);
+        limit.rlim_max = limit.rlim_cur;
+        check(i64::from(libc::setrlimit(libc::RLIMIT_NOFILE, &limit)))
+    }
+}
+
+/// Gives up everything that the program does not need, for good: capabilities, identity, new
+/// privileges, system calls.
+pub(super) fn confine(account: &Account, filter: &[u8]) -> io::Result<()> {
+    for capability in (0..CAPABILITIES).filter(|capability| !KEPT.contains(capability)) {
+        match prctl(libc::PR_CAPBSET_DROP, u64::from(capability)) {
+            // The kernel knows fewer.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            other => other?,
+        }
+    }
+    let groups: Vec<nix::unistd::Gid> = account.groups.iter().map(|gid| (*gid).into()).collect();
+    nix::unistd::setgroups(&groups)?;
+    let (uid, gid) = (account.uid, account.gid);
+    nix::unistd::setresgid(gid.into(), gid.into(), gid.into())?;
+    nix::unistd::setresuid(uid.into(), uid.into(), uid.into())?;
+    if uid == 0 {
+        keep_capabilities()?;
+    }
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
+    install(filter)
+}
+
+/// The bounding set limits what exec can give; what this process has now is limited here.
+fn keep_capabilities() -> io::Result<()> {
+    let kept = KEPT.iter().fold(0_u32, |set, capability| set | 1 << capability);
+    let low = CapabilityData { effective: kept, permitted: kept, inheritable: 0 };
+    let high = CapabilityData { effective: 0, permitted: 0, inheritable: 0 };
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    // SAFETY: version 3 takes two data structs.
+    check(unsafe { libc::syscall(libc::SYS_capset, &header, [low, high].as_ptr()) })
+}
+
+/// Installs the compiled filter.
+fn install(filter: &[u8]) -> io::Result<()> {
+    let size = size_of::<libc::sock_filter>();
+    if filter.is_empty() || !filter.len().is_multiple_of(size) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the system call filter is damaged"));
+    }
+    let instructions: Vec<libc::sock_filter> = filter
+        .chunks_exact(size)
+        .map(|bytes| libc::sock_filter {
+            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
+            jt: bytes[2],
+            jf: bytes[3],
+            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        })
+        .collect();
+    let length = u16::try_from(instructions.len()).map_err(|_| io::Error::other("the system call filter is too long"))?;
+    let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
+    // SAFETY: the program points to `len` instructions that live until the call returns; the kernel
+    // copies and checks them.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &program) })
+}

@@ -1,0 +1,117 @@
+//! Health checks, the same for every backend that must make them itself.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use homerun_model::container::{Check, Probe};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// First pause between tries while a container starts; it doubles up to the probe's own period.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// Longest pause during the first seconds of a start, whatever the period: a program that has just
+/// opened its port should not wait out a period made for slow ones.
+const LONGEST_EARLY_PAUSE: Duration = Duration::from_millis(100);
+/// Longest head of an answer that is read.
+const MOST_HEAD: usize = 8 << 10;
+
+/// Opens a connection to a port of the container.
+pub(crate) trait Dial: Sync {
+    /// Connects.
+    fn dial(&self, port: u16) -> impl Future<Output = io::Result<TcpStream>> + Send;
+}
+
+fn seconds(value: Option<u32>, default: u32) -> Duration {
+    Duration::from_secs(u64::from(value.unwrap_or(default)))
+}
+
+/// Tries until the probe passes or its budget (initial delay + failure threshold x period) is over; then
+/// what the last try said.
+pub(crate) async fn startup(probe: &Probe, port: u16, dial: &impl Dial) -> Result<(), String> {
+    tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
+    let period = seconds(probe.period_seconds, 10);
+    let budget = period * probe.failure_threshold.unwrap_or(3);
+    let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+    loop {
+        let timeout = seconds(probe.timeout_seconds, 1).min(budget.saturating_sub(begun.elapsed())).max(FIRST_PAUSE);
+        let outcome = once(&probe.check, port, dial, timeout).await;
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(reason) if begun.elapsed() + pause >= budget => return Err(reason),
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        let early = begun.elapsed() < Duration::from_secs(10);
+        pause = (pause * 2).min(if early { LONGEST_EARLY_PAUSE } else { period });
+    }
+}
+
+/// Runs a liveness probe; returns when it has failed as often in a row as its threshold allows.
+pub(crate) async fn liveness(probe: &Probe, port: u16, dial: &impl Dial) -> String {
+    tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
+    let mut failures = 0;
+    loop {
+        match once(&probe.check, port, dial, seconds(probe.timeout_seconds, 1)).await {
+            Ok(()) => failures = 0,
+            Err(reason) => {
+                failures += 1;
+                if failures >= probe.failure_threshold.unwrap_or(3) {
+                    return reason;
+                }
+            }
+        }
+        tokio::time::sleep(seconds(probe.period_seconds, 10)).await;
+    }
+}
+
+async fn once(check: &Check, port: u16, dial: &impl Dial, timeout: Duration) -> Result<(), String> {
+    let given = |own: &Option<u32>| own.and_then(|own| u16::try_from(own).ok()).unwrap_or(port);
+    let tried = async {
+        match check {
+            Check::Tcp { port } => dial.dial(given(port)).await.map(drop).map_err(|error| reason(&error)),
+            Check::Http { path, port, headers } => {
+                let stream = dial.dial(given(port)).await.map_err(|error| reason(&error))?;
+                http(stream, path.as_deref().unwrap_or("/"), headers).await
+            }
+            Check::Grpc { port, service } => {
+                let stream = dial.dial(given(port)).await.map_err(|error| reason(&error))?;
+                grpc::check(stream, service.as_deref().unwrap_or_default()).await
+            }
+        }
+    };
+    tokio::time::timeout(timeout, tried).await.unwrap_or_else(|_| Err(format!("no answer within {} s", timeout.as_secs_f32())))
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// 200 to 399 passes.
+async fn http(mut stream: TcpStream, path: &str, headers: &[(String, String)]) -> Result<(), String> {
+    let mut request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\nUser-Agent: GoogleHC/1.0\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        request.push_str("Host: localhost\r\n");
+    }
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(|error| reason(&error))?;
+    let mut head = Vec::new();
+    while !head.contains(&b'\n') && head.len() < MOST_HEAD {
+        if stream.read_buf(&mut head).await.map_err(|error| reason(&error))? == 0 {
+            break;
+        }
+    }
+    let line = String::from_utf8_lossy(head.split(|byte| *byte == b'\n').next().unwrap_or_default()).trim().to_owned();
+    let status = line.strip_prefix("HTTP/").and_then(|rest| rest.split(' ').nth(1)).and_then(|code| code.parse::<u16>().ok());
+    match status {
+        Some(200..=399) => Ok(()),
+        Some(other) => Err(format!("GET {path} answered {other}")),
+        None => Err(format!("GET {path} answered no HTTP")),
+    }
+}
+
+mod grpc;
