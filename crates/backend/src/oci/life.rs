@@ -10,6 +10,7 @@
 //! then does the state say that it is over. An adopted instance begins where the record says it was.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ struct Life {
     probers: Vec<JoinHandle<()>>,
     over: watch::Sender<bool>,
     first: Option<ProcessId>,
+    /// Gives the instance its way to the outside.
+    outward: Option<JoinHandle<()>>,
 }
 
 impl Shared {
@@ -70,6 +73,7 @@ impl Shared {
             probers: Vec::new(),
             over: watch::Sender::new(false),
             first: None,
+            outward: None,
         };
         let outcome = life.run(adopted).await;
         if let Err(failure) = &outcome {
@@ -183,9 +187,24 @@ impl Life {
         Ok(())
     }
 
+    /// Gives the instance its way to the outside, beside its start.
+    fn reach_out(&mut self) {
+        let (shared, id) = (self.shared.clone(), self.spec.id.clone());
+        self.outward = Some(tokio::task::spawn_blocking(move || {
+            let network = shared.lock().get(&id).and_then(|instance| instance.network.clone());
+            let attached = shared.outbound.as_ref().zip(network).map(|(outbound, network)| outbound.attach(id.as_str(), network.as_fd()));
+            if let Some(Err(error)) = attached {
+                tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "the instance cannot reach the outside");
+            }
+        }));
+    }
+
     /// Watches a container.
     fn follow(&mut self, index: usize, process: ProcessId, watched: Watched) {
-        self.first.get_or_insert(process);
+        if self.first.is_none() {
+            self.first = Some(process);
+            self.reach_out();
+        }
         let watched = Arc::new(watched);
         self.watched.push(watched.clone());
         let events = self.events.0.clone();
@@ -293,7 +312,14 @@ impl Life {
         let containers = shared.lock().get(&id).map(|instance| instance.record.containers.clone()).unwrap_or_default();
         let cgroups = shared.cgroups.clone();
         let volumes = shared.volumes.join(id.as_str());
+        if let Some(outward) = self.outward.take() {
+            // It fails only by a panic, which has been printed.
+            let _ = outward.await;
+        }
         let cleaned = tokio::task::spawn_blocking(move || {
+            if let Some(Err(error)) = shared.outbound.as_ref().map(|outbound| outbound.detach(id.as_str())) {
+                tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "the instance's interfaces cannot be removed");
+            }
             for container in &containers {
                 while !cgroups.remove(&container.cgroup, PATIENCE) {
                     tracing::warn!(cgroup = container.cgroup, "a container's processes do not end; trying on");
