@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::TimeDelta;
 use homerun_model::Timestamp;
 use homerun_model::container::Container;
 use homerun_model::instance::{Failure, InstanceState, ObservedInstance, Stamps};

@@ -17,7 +17,8 @@ use homerun_model::names::{DeviceId, InstanceId, Region, ServiceKey};
 use homerun_model::plan::place::Gpu;
 use homerun_model::quota::{QuotaKey, Quotas};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::auth::Auth;
 use crate::clock::Clock;
@@ -77,6 +78,8 @@ pub struct Up {
     /// Where users' requests arrive.
     pub ingress: SocketAddr,
     tasks: JoinSet<()>,
+    serving: JoinHandle<()>,
+    end_ingress: oneshot::Sender<()>,
     _lock: DirLock,
 }
 
@@ -113,7 +116,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     tasks.spawn(tasks::reconcile::run(platform.clone()));
     tasks.spawn(tasks::autoscale::run(platform.clone()));
     let serving = platform.ingress.clone();
-    tasks.spawn(async move { serving.serve(ingress_listener, std::future::pending()).await });
+    let (end_ingress, ending) = oneshot::channel::<()>();
+    // It ends by itself when the other half is gone, too.
+    let serving = tokio::spawn(async move { serving.serve(ingress_listener, async { drop(ending.await) }).await });
     let router = http::router(platform.clone(), auth, control_address);
     tasks.spawn(http::serve(control, router));
     let file = ServerFile {
@@ -125,13 +130,17 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     };
     let data_dir = &platform.config.data_dir;
     server_file::write(data_dir, &file).map_err(|source| UpError::DataDir { path: data_dir.clone(), source })?;
-    Ok(Up { platform, control: control_address, ingress: ingress_address, tasks, _lock: lock })
+    Ok(Up { platform, control: control_address, ingress: ingress_address, tasks, serving, end_ingress, _lock: lock })
 }
 
 impl Up {
-    /// Ends everything: no new request is accepted, the loops stop, then the backend stops every
-    /// instance, or lets go of them if the settings say so.
+    /// Ends everything: no new connection is accepted and requests in flight get their time to end
+    /// ([`homerun_ingress::Settings::drain`]), the loops stop, then the backend stops every instance, or
+    /// lets go of them if the settings say so.
     pub async fn shutdown(mut self) {
+        // Nobody hears it if ingress has ended before.
+        let _ = self.end_ingress.send(());
+        let _ = self.serving.await;
         self.tasks.shutdown().await;
         self.platform.backend.shutdown(self.platform.config.leave_running).await;
         server_file::remove(&self.platform.config.data_dir);

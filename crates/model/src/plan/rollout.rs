@@ -72,8 +72,10 @@ pub fn rollout(
     new_id: &mut dyn FnMut(&Revision) -> InstanceId,
 ) -> Plan {
     let mut plan = Plan::default();
-    leave(intents, seen, &mut plan);
-    let mut missing: Vec<Growth<'_>> = intents.iter().filter_map(|intent| Growth::of(intent, seen, &mut plan)).collect();
+    let yielding = yielding(intents, seen, ledger, quotas);
+    leave(intents, seen, &yielding, &mut plan);
+    let mut missing: Vec<Growth<'_>> =
+        intents.iter().filter_map(|intent| Growth::of(intent, seen, &yielding, &mut plan)).collect();
     while let Some(next) = missing.iter().enumerate().min_by_key(|(_, growth)| growth.turn()).map(|(index, _)| index) {
         let growth = &mut missing[next];
         let granted = ledger.grant(growth.revision, quotas);
@@ -84,9 +86,6 @@ pub fn rollout(
             }
             Ok(None) => growth.have = growth.want,
             Err(denied) => {
-                if growth.revision.phase == Phase::Deploying {
-                    plan.actions.extend(idle_sibling(growth.revision, seen).map(Action::Drain));
-                }
                 plan.denied.insert(growth.revision.key.clone(), denied);
                 growth.have = growth.want;
             }
@@ -105,13 +104,14 @@ struct Growth<'a> {
 
 impl<'a> Growth<'a> {
     /// `None` if it has enough; draining instances are kept before new ones are started.
-    fn of(intent: &Intent<'a>, seen: Seen<'_>, plan: &mut Plan) -> Option<Self> {
+    fn of(intent: &Intent<'a>, seen: Seen<'_>, yielding: &BTreeSet<InstanceId>, plan: &mut Plan) -> Option<Self> {
         let want = wanted(intent);
         let mut have = active(intent.revision, seen).count() as u32;
         for instance in of_revision(intent.revision, seen) {
-            let ready = instance.state == InstanceState::Ready;
-            if have < want && ready && seen.draining.contains(&instance.spec.id) && !plan_stops(plan, &instance.spec.id) {
-                plan.actions.push(Action::Keep(instance.spec.id.clone()));
+            let id = &instance.spec.id;
+            let drains = instance.state == InstanceState::Ready && seen.draining.contains(id);
+            if have < want && drains && !yielding.contains(id) {
+                plan.actions.push(Action::Keep(id.clone()));
                 have += 1;
             }
         }
@@ -133,30 +133,27 @@ fn wanted(intent: &Intent<'_>) -> u32 {
 }
 
 /// Everything that makes instances fewer.
-fn leave(intents: &[Intent<'_>], seen: Seen<'_>, plan: &mut Plan) {
+fn leave(intents: &[Intent<'_>], seen: Seen<'_>, yielding: &BTreeSet<InstanceId>, plan: &mut Plan) {
     for instance in seen.instances {
         let id = &instance.spec.id;
         if instance.state.is_over() {
             plan.actions.push(Action::Remove(id.clone()));
-        } else if !intents.iter().any(|intent| intent.revision.key == instance.spec.revision) {
+        } else if yielding.contains(id) || !intents.iter().any(|intent| intent.revision.key == instance.spec.revision) {
             retire(instance, seen, plan);
         }
     }
     for intent in intents {
-        let mut have: Vec<_> = active(intent.revision, seen).collect();
+        let (mut staying, draining): (Vec<_>, Vec<_>) = of_revision(intent.revision, seen)
+            .filter(|instance| !yielding.contains(&instance.spec.id) && lives(instance))
+            .partition(|instance| !seen.draining.contains(&instance.spec.id));
+        let wanted = wanted(intent) as usize;
         // The newest idle ones go first: the oldest have the warmest caches.
-        have.sort_by_key(|instance| (busy(instance, seen), std::cmp::Reverse(instance.spec.decided_at)));
-        let surplus = have.len().saturating_sub(wanted(intent) as usize);
-        for instance in have.into_iter().take(surplus) {
-            retire(instance, seen, plan);
-        }
-        for instance in of_revision(intent.revision, seen) {
-            let waits_for_nothing = seen.draining.contains(&instance.spec.id) && busy(instance, seen) == 0;
-            let spare = active(intent.revision, seen).count() as u32 >= wanted(intent);
-            if waits_for_nothing && spare && instance.state != InstanceState::Stopping {
-                plan.actions.push(Action::Stop(instance.spec.id.clone()));
-            }
-        }
+        staying.sort_by_key(|instance| (busy(instance, seen), std::cmp::Reverse(instance.spec.decided_at)));
+        let surplus = staying.len().saturating_sub(wanted);
+        staying.into_iter().take(surplus).for_each(|instance| retire(instance, seen, plan));
+        // Those that drain and are not wanted back.
+        let back = wanted.saturating_sub(active(intent.revision, seen).count());
+        draining.into_iter().skip(back).for_each(|instance| retire(instance, seen, plan));
     }
 }
 
@@ -172,20 +169,38 @@ fn retire(instance: &ObservedInstance, seen: Seen<'_>, plan: &mut Plan) {
     }
 }
 
-/// An idle instance of another revision of the same service that holds a GPU: it makes room for the
-/// revision to be proven, since it would lose its requests to it anyway.
-fn idle_sibling(revision: &Revision, seen: Seen<'_>) -> Option<InstanceId> {
-    seen.instances
+/// Idle instances that make room for a revision of their own service that is to be proven and gets no
+/// GPU: they would lose their requests to it anyway. One for each such revision, and none while one that
+/// has made room is still stopping.
+fn yielding(intents: &[Intent<'_>], seen: Seen<'_>, ledger: &Ledger, quotas: &Quotas) -> BTreeSet<InstanceId> {
+    intents
         .iter()
-        .filter(|other| other.spec.service == revision.service && other.spec.revision != revision.key)
-        .filter(|other| other.spec.revision.project == revision.key.project && other.spec.revision.region == revision.key.region)
-        .find(|other| other.state == InstanceState::Ready && !other.spec.gpus.is_empty() && busy(other, seen) == 0)
-        .map(|other| other.spec.id.clone())
-        .filter(|id| !seen.draining.contains(id))
+        .filter(|intent| intent.revision.phase == Phase::Deploying && intent.may_start)
+        .filter(|intent| of_revision(intent.revision, seen).all(|instance| instance.state.is_over()))
+        .filter(|intent| ledger.clone().grant(intent.revision, quotas).is_err())
+        .filter_map(|intent| idle_sibling(intent.revision, seen))
+        .collect()
 }
 
-fn plan_stops(plan: &Plan, id: &InstanceId) -> bool {
-    plan.actions.contains(&Action::Stop(id.clone()))
+/// See [`yielding`].
+fn idle_sibling(revision: &Revision, seen: Seen<'_>) -> Option<InstanceId> {
+    let siblings = || {
+        seen.instances.iter().filter(|other| {
+            let of = &other.spec;
+            of.service == revision.service
+                && of.revision != revision.key
+                && of.revision.project == revision.key.project
+                && of.revision.region == revision.key.region
+                && !of.gpus.is_empty()
+        })
+    };
+    if siblings().any(|other| other.state == InstanceState::Stopping) {
+        return None;
+    }
+    siblings()
+        .filter(|other| other.state == InstanceState::Ready && busy(other, seen) == 0)
+        .max_by_key(|other| seen.draining.contains(&other.spec.id))
+        .map(|other| other.spec.id.clone())
 }
 
 fn of_revision<'a>(revision: &'a Revision, seen: Seen<'a>) -> impl Iterator<Item = &'a ObservedInstance> {
@@ -195,8 +210,12 @@ fn of_revision<'a>(revision: &'a Revision, seen: Seen<'a>) -> impl Iterator<Item
 /// Instances that serve or will.
 fn active<'a>(revision: &'a Revision, seen: Seen<'a>) -> impl Iterator<Item = &'a ObservedInstance> {
     of_revision(revision, seen)
-        .filter(|instance| matches!(instance.state, InstanceState::Creating | InstanceState::Starting | InstanceState::Ready))
+        .filter(|instance| lives(instance))
         .filter(move |instance| !seen.draining.contains(&instance.spec.id))
+}
+
+fn lives(instance: &ObservedInstance) -> bool {
+    matches!(instance.state, InstanceState::Creating | InstanceState::Starting | InstanceState::Ready)
 }
 
 fn busy(instance: &ObservedInstance, seen: Seen<'_>) -> u32 {

@@ -35,6 +35,7 @@ pub(super) async fn list(
         api_version: Some("serving.knative.dev/v1".to_owned()),
         kind: Some("RevisionList".to_owned()),
         items: items.collect(),
+        metadata: Some(run_v1::ListMeta::default()),
         ..run_v1::ListRevisionsResponse::default()
     }))
 }

@@ -90,6 +90,7 @@ pub(super) async fn list(State(api): State<Api>, place: Place) -> Result<Json<ru
         api_version: Some("serving.knative.dev/v1".to_owned()),
         kind: Some("ServiceList".to_owned()),
         items: found.iter().map(|service| render(&api, service)).collect(),
+        metadata: Some(run_v1::ListMeta::default()),
         ..run_v1::ListServicesResponse::default()
     }))
 }
