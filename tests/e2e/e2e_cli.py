@@ -21,7 +21,7 @@ def tearDownModule():
 class Cli(unittest.TestCase):
     def test_an_archive_is_imported_and_deployed(self):
         done = succeed(HOME.homerun("image", "import", str(stack.IMAGES / "hello.tar"), "hello"))
-        self.assertIn("localhost/hello:latest", done.stdout)
+        self.assertIn("Imported localhost/hello", done.stdout)
         self.assertIn("localhost/hello", succeed(HOME.homerun("image", "list")).stdout)
         done = succeed(HOME.homerun(
             "run", "deploy", "local", "--image", "localhost/hello", "--gpu", "1", "--allow-unauthenticated",

@@ -72,7 +72,7 @@ class Containers(unittest.TestCase):
             self.assertEqual("no GPU in this container" not in seen, owner == "web", seen)
             revision = HOME.describe("pair")["status"]["latestReadyRevisionName"]
             instance = next(i for i in HOME.instances("pair") if i["revision"] == revision)
-            views = [gpu_files(pid) for pid in HOME.processes(instance["id"])]
+            views = [gpu_files(pid) for pid in HOME.processes(instance)]
             self.assertEqual(len(views), 2, "one process per container")
             self.assertEqual(sorted(map(bool, views)), [False, True], views)
 

@@ -105,6 +105,14 @@ class Deploy(unittest.TestCase):
             self.assertRegex(shown, line)
         self.reads_the_sample()
 
+    def test_g14_the_gpu_is_removed_and_freed(self):
+        succeed(HOME.gcloud("beta", "run", "services", "update", "ocr", "--gpu", "0"))
+        shown = succeed(HOME.gcloud("run", "services", "describe", "ocr")).stdout
+        self.assertNotIn("GPU", shown)
+        self.assertNotIn("nodeSelector", HOME.describe("ocr")["spec"]["template"]["spec"])
+        self.reads_the_sample()
+        stack.eventually("the old revision gives its GPU back", lambda: HOME.free_gpus() == 2)
+
     def test_g12_the_pages_yaml_replaces_it(self):
         done = succeed(HOME.gcloud("run", "services", "replace", "-", text=PAGE.replace("IMAGE", HOME.image("ocr"))))
         self.assertIn("New configuration has been applied to service [ocr]", done.stderr)
@@ -119,18 +127,10 @@ class Deploy(unittest.TestCase):
         succeed(HOME.gcloud("run", "services", "replace", "-", text=exported))
         self.assertEqual(HOME.describe("ocr")["status"]["latestCreatedRevisionName"], before)
 
-    def test_g14_the_gpu_is_removed_and_freed(self):
-        succeed(HOME.gcloud("beta", "run", "services", "update", "ocr", "--gpu", "0"))
-        shown = succeed(HOME.gcloud("run", "services", "describe", "ocr")).stdout
-        self.assertNotIn("GPU", shown)
-        self.assertNotIn("nodeSelector", HOME.describe("ocr")["spec"]["template"]["spec"])
-        self.reads_the_sample()
-        stack.eventually("the old revision gives its GPU back", lambda: HOME.free_gpus() == 2)
-
     def test_a_deleted_service_leaves_nothing(self):
         url = HOME.service("ocr")["url"]
-        instances = [instance["id"] for instance in HOME.status()["instances"]]
-        self.assertTrue(instances)
+        instances = HOME.status()["instances"]
+        self.assertTrue(all(map(HOME.processes, instances)) and instances)
         done = succeed(HOME.gcloud("run", "services", "delete", "ocr", "--quiet"))
         self.assertIn("Deleted service [ocr]", done.stderr)
         self.assertEqual(curl(url)[0], 404)

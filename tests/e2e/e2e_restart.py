@@ -19,21 +19,25 @@ class Restart(unittest.TestCase):
         """What an instance says of itself: a restarted one would have another id."""
         return {name: json.loads(curl(f"{url}/instance")[1])["id"] for name, url in self.urls.items()}
 
+    def instances(self):
+        return sorted(self.home.status()["instances"], key=lambda instance: instance["id"])
+
     def ids(self):
-        return sorted(instance["id"] for instance in self.home.status()["instances"])
+        return [instance["id"] for instance in self.instances()]
 
     def begin(self):
         self.urls = {name: self.home.deploy(name, "--gpu", "1") for name in ("one", "two")}
-        return self.ids(), self.state()
+        instances = self.instances()
+        self.assertEqual(len(instances), 2)
+        self.assertTrue(all(map(self.home.processes, instances)))
+        return instances, [instance["id"] for instance in instances], self.state()
 
     def test_killed_under_load_it_adopts_its_instances(self):
-        ids, state = self.begin()
-        self.assertEqual(len(ids), 2)
+        instances, ids, state = self.begin()
         loads = [Load(url) for url in self.urls.values()]
         time.sleep(1)
         self.home.kill()
-        for instance in ids:
-            self.assertTrue(self.home.processes(instance), "instances outlive homerun")
+        self.assertTrue(all(map(self.home.processes, instances)), "instances outlive homerun")
         time.sleep(1)
         self.home.start(self.home.control, self.home.ingress)
         ready = time.monotonic()
@@ -49,7 +53,7 @@ class Restart(unittest.TestCase):
         self.assertEqual(self.home.free_gpus(), 0)
 
     def test_killed_twice_nothing_is_counted_twice(self):
-        ids, state = self.begin()
+        _, ids, state = self.begin()
         for _ in range(2):
             self.home.kill()
             self.home.start(self.home.control, self.home.ingress)
@@ -59,12 +63,11 @@ class Restart(unittest.TestCase):
         self.assertEqual(self.home.free_gpus(), 1)
 
     def test_sigterm_leaves_nothing(self):
-        ids, _ = self.begin()
+        instances, _, _ = self.begin()
         took = self.home.terminate()
         self.assertLess(took, 15, "containers get 10 s to end")
         self.assertEqual(self.home.leftovers(), [])
-        for instance in ids:
-            self.assertEqual(self.home.processes(instance), [])
+        self.assertEqual(list(map(self.home.processes, instances)), [[], []])
         # Services are remembered; instances start anew.
         self.home.start(self.home.control, self.home.ingress)
         self.assertEqual(curl(self.urls["one"])[0], 200)
@@ -73,10 +76,9 @@ class Restart(unittest.TestCase):
         self.home.terminate()
         self.home.flags.append("--leave-running")
         self.home.start()
-        ids, state = self.begin()
+        instances, ids, state = self.begin()
         self.home.terminate()
-        for instance in ids:
-            self.assertTrue(self.home.processes(instance))
+        self.assertTrue(all(map(self.home.processes, instances)))
         self.home.flags.remove("--leave-running")
         self.home.start(self.home.control, self.home.ingress)
         self.assertEqual((self.ids(), self.state()), (ids, state))

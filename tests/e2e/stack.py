@@ -88,6 +88,7 @@ class Stack:
         self.server = None
         self.links = links()
         self.seen = set()
+        self.cgroups = set()
         self.registry = Registry(self.folder / "registry", images)
         RUNNING.append(self)
         try:
@@ -175,7 +176,8 @@ class Stack:
 
     def status(self):
         status = json.loads(succeed(self.homerun("status", "--format", "json")).stdout)
-        self.seen |= {instance["id"] for instance in status["instances"]}
+        for instance in status["instances"]:
+            self.remember(instance)
         return status
 
     def service(self, name):
@@ -193,38 +195,55 @@ class Stack:
 
     # --- what is left ---
 
+    def remember(self, instance):
+        """Notes the cgroup of homerun that an instance is in, by which all that is left can be found later."""
+        if instance["id"] not in self.seen and (processes := self.processes(instance)):
+            self.seen.add(instance["id"])
+            for pid in processes:
+                self.cgroups |= set(re.findall(r"/(homerun[^/\s]*)", read(f"/proc/{pid}/cgroup")))
+
     def processes(self, instance):
-        """Host process ids of an instance, by their cgroup."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if instance in (folder / "cgroup").read_text():
-                    found.append(int(folder.name))
-            except (FileNotFoundError, ProcessLookupError):
-                pass
-        return found
+        """Host process ids of an instance: whatever shares the network of the container that knows its revision."""
+        mark = f"K_REVISION={instance['revision']}\0"
+        own = [pid for pid in pids() if "homerun" in read(f"/proc/{pid}/cgroup") and mark in read(f"/proc/{pid}/environ")]
+        networks = {network(pid) for pid in own} - {network("self"), None}
+        return [pid for pid in pids() if network(pid) in networks]
 
     def leftovers(self):
         """Mounts, cgroups, processes and interfaces that exist because of this homerun."""
         left = []
-        marks = [str(self.data), *self.seen]
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            if any(mark in line for mark in marks):
+            if str(self.data) in line:
                 left.append(f"mount: {line}")
         for folder, _, _ in os.walk("/sys/fs/cgroup"):
-            if any(mark in folder for mark in marks):
+            if any(mark in folder for mark in self.cgroups):
                 left.append(f"cgroup: {folder}")
-        for instance in self.seen:
-            left += [f"process: {pid} of {instance}" for pid in self.processes(instance)]
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if str(self.data).encode() in words:
-                left.append(f"process: {folder.name} {b' '.join(words).decode()}")
+        for pid in pids():
+            words, cgroup = read(f"/proc/{pid}/cmdline"), read(f"/proc/{pid}/cgroup")
+            if str(self.data) in words.split("\0") or any(mark in cgroup for mark in self.cgroups):
+                left.append(f"process: {pid} {words}")
         left += [f"interface: {link}" for link in sorted(links() - self.links)]
         return left
+
+
+def read(path):
+    """A file of /proc; empty if its process has ended."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def pids():
+    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+
+
+def network(pid):
+    """Which network namespace a process is in; None if it has ended, or is beyond even root's reach."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return None
 
 
 def links():
