@@ -98,6 +98,23 @@ async fn s03_a_failed_revision_leaves_the_one_before_serving() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s03_a_revision_without_traffic_is_retired_and_has_no_instance() {
+    let stack = Stack::start("none").await;
+    stack.create(service("hello", "sim/hello", false)).await;
+    stack.settled("hello").await;
+    let path = format!("{SERVICES}/hello");
+    let mut change = stack.get(&path).await;
+    change["spec"]["template"]["spec"]["containerConcurrency"] = json!(7);
+    assert_eq!(stack.call(Method::PUT, &path, Some(change)).await.0, StatusCode::OK);
+    assert_eq!(stack.settled("hello").await["status"], "True");
+    stack.until("one instance", |status| status["instances"].as_array().is_some_and(|instances| instances.len() == 1)).await;
+    let revisions = stack.get("/v1/projects/demo/locations/us-central1/revisions").await;
+    let active = |index: usize| common::condition(&revisions["items"][index], "Active")["status"].clone();
+    assert_eq!([active(0), active(1)], ["True", "False"], "{revisions:#}");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn g08_a_third_service_is_told_that_the_quota_is_used_and_by_whom() {
     let stack = Stack::start("simulated:nvidia-l4=2").await;
     for name in ["one", "two"] {

@@ -54,6 +54,21 @@ pub fn progress(revision: &Revision, reason: &str, message: &str, now: Timestamp
     Some(revision)
 }
 
+/// The revision with its Active condition right: a ready one is active as long as its service addresses
+/// it, by traffic or by a tag. `None` if it says so already.
+pub fn activity(revision: &Revision, addressed: bool, now: Timestamp) -> Option<Revision> {
+    let active = condition::get(&revision.conditions, ConditionType::Active).is_some_and(|c| c.status == condition::Status::True);
+    if revision.phase != Phase::Ready || active == addressed {
+        return None;
+    }
+    let mut revision = revision.clone();
+    condition::set(&mut revision.conditions, match addressed {
+        true => Condition::met(ConditionType::Active, now),
+        false => Condition::failed(ConditionType::Active, "Retired", "Revision retired.", now),
+    });
+    Some(revision)
+}
+
 /// The revision after its image could not be had.
 pub fn without_image(revision: &Revision, reason: &str, message: &str, now: Timestamp) -> Revision {
     failed(revision, ConditionType::ContainerReady, reason, message, now)

@@ -179,26 +179,26 @@ impl Reconcile {
 
     /// Revisions that may have instances: those being proven and those that their service addresses.
     fn wanted_revisions(&self) -> impl Iterator<Item = &Revision> {
-        let serving: BTreeSet<RevisionKey> = self
-            .intent
-            .services
-            .iter()
-            .filter(|service| service.value.deleted_at.is_none())
-            .flat_map(|service| {
-                let key = &service.value.key;
-                service.value.status.traffic.iter().map(|target| RevisionKey {
-                    project: key.project.clone(),
-                    region: key.region.clone(),
-                    name: target.revision.clone(),
-                })
-            })
-            .collect();
-        let alive: BTreeSet<_> =
-            self.intent.services.iter().filter(|s| s.value.deleted_at.is_none()).map(|s| s.value.key.clone()).collect();
+        let serving = self.serving();
+        let alive: BTreeSet<_> = self.alive().map(|service| service.key.clone()).collect();
         self.intent.revisions.iter().filter(move |revision| {
             alive.contains(&revision.service_key())
                 && (revision.phase == Phase::Deploying || serving.contains(&revision.key))
         })
+    }
+
+    /// Revisions that a service addresses, by traffic or by a tag.
+    fn serving(&self) -> BTreeSet<RevisionKey> {
+        let of = |service: &Service| {
+            let (project, region) = (service.key.project.clone(), service.key.region.clone());
+            let names = service.status.traffic.iter().map(|target| target.revision.clone());
+            names.map(move |name| RevisionKey { project: project.clone(), region: region.clone(), name }).collect::<Vec<_>>()
+        };
+        self.alive().flat_map(of).collect()
+    }
+
+    fn alive(&self) -> impl Iterator<Item = &Service> {
+        self.intent.services.iter().map(|stored| &stored.value).filter(|service| service.deleted_at.is_none())
     }
 
     fn write_status(&mut self, platform: &Platform) -> Result<(), StoreError> {
@@ -209,6 +209,13 @@ impl Reconcile {
                 platform.store.put_status(&service.value.key, service.version, &status)?;
                 service.value.status = status;
                 platform.live.autoscale.notify_one();
+            }
+        }
+        let serving = self.serving();
+        for revision in &mut self.intent.revisions {
+            let Some(next) = status::activity(revision, serving.contains(&revision.key), now) else { continue };
+            if platform.store.update_revision(&next).is_ok() {
+                *revision = next;
             }
         }
         Ok(())
