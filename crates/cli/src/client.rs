@@ -45,6 +45,9 @@ pub enum CliError {
         /// What the server said.
         message: String,
     },
+    /// The server's answer is not what this version of homerun understands.
+    #[error("the server's answer cannot be read; is it of another version?")]
+    Answer(#[source] serde_json::Error),
     /// A file that should hold YAML or JSON does not.
     #[error("{path} is not valid YAML: {message}")]
     Yaml {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use homerun_api::own;
 use reqwest::Method;
 use tokio_util::io::ReaderStream;
 
@@ -67,13 +68,13 @@ async fn list(client: &Client, format: Format) -> Result<(), CliError> {
         Format::Json => output::json(&answer)?,
         Format::Yaml => output::yaml(&answer)?,
         Format::Table => {
-            let images = answer["images"].as_array().map_or(&[][..], Vec::as_slice);
-            let rows: Vec<Vec<String>> = images
-                .iter()
+            let answer: own::Images = serde_json::from_value(answer).map_err(CliError::Answer)?;
+            let rows: Vec<Vec<String>> = answer
+                .images
+                .into_iter()
                 .map(|image| {
-                    let mib = image["sizeBytes"].as_u64().unwrap_or(0) >> 20;
-                    let created = output::text(image, "/createTime");
-                    vec![output::text(image, "/name"), output::text(image, "/digest"), format!("{mib} MiB"), created]
+                    let created = image.create_time.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+                    vec![image.name, image.digest, format!("{} MiB", image.size_bytes >> 20), created]
                 })
                 .collect();
             output::table(&["IMAGE", "DIGEST", "SIZE", "CREATED"], &rows)?;

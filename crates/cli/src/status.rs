@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use clap::Args;
+use homerun_api::own;
 use reqwest::Method;
-use serde_json::Value;
 
 use crate::Target;
 use crate::client::{CliError, Client};
@@ -24,51 +24,43 @@ pub(crate) async fn run(target: &Target, args: &StatusArgs) -> Result<(), CliErr
     match args.format {
         Format::Json => output::json(&status)?,
         Format::Yaml => output::yaml(&status)?,
-        Format::Table => print(&status)?,
+        Format::Table => print(&serde_json::from_value(status).map_err(CliError::Answer)?)?,
     }
     Ok(())
 }
 
-fn print(status: &Value) -> std::io::Result<()> {
+fn print(status: &own::Status) -> std::io::Result<()> {
     let mut out = std::io::stdout();
-    writeln!(out, "homerun {} ({} backend)\n", output::text(status, "/version"), output::text(status, "/backend"))?;
-    section("Services", &["SERVICE", "REGION", "STATE", "INSTANCES", "WAITING", "URL"], rows(status, "services", |service| {
+    writeln!(out, "homerun {} ({} backend)\n", status.version, status.backend)?;
+    let services = status.services.iter().map(|service| {
         vec![
-            output::text(service, "/name"),
-            output::text(service, "/region"),
-            output::text(service, "/state"),
-            output::text(service, "/instances"),
-            output::text(service, "/waiting"),
-            output::text(service, "/url"),
+            service.name.clone(),
+            service.region.clone(),
+            service.state.clone(),
+            service.instances.to_string(),
+            service.waiting.to_string(),
+            service.url.clone(),
         ]
-    }))?;
-    section("Instances", &["INSTANCE", "STATE", "REQUESTS", "GPU", "START"], rows(status, "instances", |instance| {
-        let gpus = instance["gpus"].as_array().map_or(0, Vec::len);
-        let start = instance["startMillis"].as_f64().map_or("-".to_owned(), |millis| format!("{millis:.0} ms"));
-        vec![
-            output::text(instance, "/id"),
-            output::text(instance, "/state"),
-            output::text(instance, "/inFlight"),
-            if gpus == 0 { "-".to_owned() } else { gpus.to_string() },
-            start,
-        ]
-    }))?;
-    section("GPUs", &["GPU", "TYPE", "HELD BY"], rows(status, "gpus", |gpu| {
-        let simulated = if gpu["simulated"] == true { " (simulated)" } else { "" };
-        let holder = match output::text(gpu, "/instance") {
-            free if free == "-" => "free".to_owned(),
-            held => held,
-        };
-        vec![output::text(gpu, "/id"), format!("{}{simulated}", output::text(gpu, "/type")), holder]
-    }))?;
-    for warning in status["warnings"].as_array().into_iter().flatten() {
-        writeln!(out, "! {}", warning.as_str().unwrap_or_default())?;
+    });
+    section("Services", &["SERVICE", "REGION", "STATE", "INSTANCES", "WAITING", "URL"], services.collect())?;
+    let instances = status.instances.iter().map(|instance| {
+        let start = instance.start_millis.map_or("-".to_owned(), |millis| format!("{millis:.0} ms"));
+        let gpus = if instance.gpus.is_empty() { "-".to_owned() } else { instance.gpus.len().to_string() };
+        vec![instance.id.clone(), instance.state.clone(), instance.in_flight.to_string(), gpus, start]
+    });
+    section("Instances", &["INSTANCE", "STATE", "REQUESTS", "GPU", "START"], instances.collect())?;
+    let gpus = status.gpus.iter().map(|gpu| {
+        let simulated = if gpu.simulated { " (simulated)" } else { "" };
+        vec![gpu.id.clone(), format!("{}{simulated}", gpu.r#type), gpu.instance.clone().unwrap_or_else(|| "free".to_owned())]
+    });
+    section("GPUs", &["GPU", "TYPE", "HELD BY"], gpus.collect())?;
+    for service in status.services.iter().filter(|service| service.state == "failed") {
+        writeln!(out, "! {}: {}", service.name, service.message)?;
+    }
+    for warning in &status.warnings {
+        writeln!(out, "! {warning}")?;
     }
     Ok(())
-}
-
-fn rows(status: &Value, list: &str, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
-    status[list].as_array().into_iter().flatten().map(row).collect()
 }
 
 fn section(title: &str, headings: &[&str], rows: Vec<Vec<String>>) -> std::io::Result<()> {

@@ -63,8 +63,11 @@ fn finish(platform: &Platform, key: &RevisionKey, outcome: Result<Vec<PulledImag
         Ok(images) => {
             let driver = platform.backend.driver().map(|driver| driver.cuda);
             let gpu = stored.value.template.gpu_container();
-            let image = gpu.and_then(|index| images.get(index));
-            let warning = image.zip(driver).and_then(|(image, cuda)| homerun_backend::gpu::driver_warning(&image.env, cuda));
+            let warning = gpu.zip(driver).and_then(|(index, cuda)| {
+                let own = stored.value.template.containers[index].env.iter().map(|var| format!("{}={}", var.name, var.value));
+                let env: Vec<String> = images.get(index)?.env.iter().cloned().chain(own).collect();
+                homerun_backend::gpu::driver_warning(&env, cuda)
+            });
             Revision {
                 images: images.into_iter().map(|image| image.pinned).collect(),
                 warnings: warning.into_iter().collect(),
