@@ -86,7 +86,7 @@ class Stack:
         self.flags = ["--gpu", gpus, *map(str, flags)]
         self.log = self.folder / "homerun.log"
         self.server = None
-        self.links = links()
+        self.links, self.tables = links(), tables()
         self.seen = set()
         self.cgroups = set()
         self.registry = Registry(self.folder / "registry", images)
@@ -223,6 +223,7 @@ class Stack:
             if str(self.data) in words.split("\0") or any(mark in cgroup for mark in self.cgroups):
                 left.append(f"process: {pid} {words}")
         left += [f"interface: {link}" for link in sorted(links() - self.links)]
+        left += [f"firewall: {table}" for table in sorted(tables() - self.tables)]
         return left
 
 
@@ -249,6 +250,11 @@ def network(pid):
 def links():
     """Names of this network namespace's interfaces."""
     return {name for _, name in socket.if_nameindex()}
+
+
+def tables():
+    """Names of this network namespace's firewall tables."""
+    return set(succeed(run(["nft", "list", "tables"], clean_env())).stdout.splitlines())
 
 
 def curl(url, *options):
