@@ -38,6 +38,7 @@ class Restart(unittest.TestCase):
         time.sleep(1)
         self.home.kill()
         self.assertTrue(all(map(self.home.processes, instances)), "instances outlive homerun")
+        self.assertTrue(self.home.leftovers(), "what finds leftovers finds these")
         time.sleep(1)
         self.home.start(self.home.control, self.home.ingress)
         ready = time.monotonic()

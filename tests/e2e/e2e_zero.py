@@ -71,7 +71,7 @@ class Zero(unittest.TestCase):
         self.assertEqual(HOME.free_gpus(), 2)
         held = []
         threads = [
-            threading.Thread(target=lambda name=name: held.append(curl(f"{urls[name]}/sleep?ms=25000")))
+            threading.Thread(target=lambda name=name: held.append(curl(f"{urls[name]}/sleep?ms=16000")))
             for name in ("one", "two")
         ]
         for thread in threads:
