@@ -3,7 +3,7 @@
 //! Starting a program costs a millisecond or two, and the first move of a process into a cgroup several
 //! more under version 1. So there is always one helper that has both behind it and waits for a job.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -102,11 +102,18 @@ impl Helper {
         if let Some(mut stdin) = self.process.stdin.take() {
             stdin.write_all(&text).map_err(|error| format!("the helper has ended: {error}"))?;
         }
-        let output = self.process.wait_with_output().map_err(|error| format!("the helper cannot be heard: {error}"))?;
-        match serde_json::from_slice(&output.stdout) {
+        let answer = self.process.stdout.take().map(|stdout| {
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line).map(|_| line)
+        });
+        // Its end takes the kernel a while (it has mounts to undo), and nobody needs to wait for it.
+        let reaper = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || self.process.wait());
+        reaper.map_err(|error| format!("no thread: {error}"))?;
+        let line = answer.transpose().map_err(|error| format!("the helper cannot be heard: {error}"))?.unwrap_or_default();
+        match serde_json::from_str(&line) {
             Ok(Answer::Started { pid }) => Ok(pid),
             Ok(Answer::Failed { message }) => Err(message),
-            Err(_) => Err(format!("the helper ended without an answer ({})", output.status)),
+            Err(_) => Err("the helper ended without an answer".to_owned()),
         }
     }
 }

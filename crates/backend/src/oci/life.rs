@@ -133,7 +133,7 @@ impl Life {
             return Ok(false);
         }
         for container in containers {
-            let watched = container.process.and_then(|process| Some((process, Watched::new(process).ok()?)));
+            let watched = container.process.and_then(|process| Some((process, Watched::new(process, false).ok()?)));
             match watched {
                 Some((process, watched)) => {
                     self.read_streams(container.index);
@@ -380,7 +380,7 @@ fn start(shared: &Shared, spec: &InstanceSpec, index: usize, join: Option<i32>) 
     shared.update(&spec.id, true, |i| i.record.containers.push(ContainerRecord { index, cgroup, process: None })).map_err(recorded)?;
     let pid = helper.make(&shared.cgroups, &limits, &job)?;
     let process = ProcessId::of(pid);
-    let watched = process.ok_or(io::ErrorKind::NotFound.into()).and_then(Watched::new);
+    let watched = process.ok_or(io::ErrorKind::NotFound.into()).and_then(|process| Watched::new(process, true));
     let (Some(process), Ok(watched)) = (process, watched) else {
         return Err("the container's program ended at once".to_owned());
     };

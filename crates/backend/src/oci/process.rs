@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
@@ -34,14 +35,19 @@ impl ProcessId {
 /// A watched process.
 pub(super) struct Watched {
     pidfd: AsyncFd<OwnedFd>,
+    /// Whether this homerun started it, so that it is, or is about to become, its child.
+    own: bool,
 }
 
+/// How long a helper may take to end and to leave its container to homerun, and the pause between looks.
+const HANDED_OVER: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(1));
+
 impl Watched {
-    /// Watches a process.
+    /// Watches a process, `own` if this homerun started it.
     ///
     /// # Errors
     /// `NotFound` (ESRCH) if it is gone.
-    pub(super) fn new(process: ProcessId) -> io::Result<Self> {
+    pub(super) fn new(process: ProcessId, own: bool) -> io::Result<Self> {
         // SAFETY: the call takes two numbers and returns a new descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid, 0) };
         if fd < 0 {
@@ -54,7 +60,7 @@ impl Watched {
         }
         // SAFETY: an owned descriptor stays open, and the same, as long as the `AsyncFd` that owns it.
         let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? };
-        Ok(Self { pidfd })
+        Ok(Self { pidfd, own })
     }
 
     /// Sends a signal; a process that is gone has no use for it.
@@ -69,7 +75,14 @@ impl Watched {
     pub(super) async fn ended(&self) -> Option<i32> {
         // It fails only when the runtime ends, and then nobody looks at the answer.
         let _ = self.pidfd.readable().await;
-        self.reap()
+        let deadline = Instant::now() + HANDED_OVER.0;
+        loop {
+            let code = self.reap();
+            if code.is_some() || !self.own || Instant::now() >= deadline {
+                return code;
+            }
+            tokio::time::sleep(HANDED_OVER.1).await;
+        }
     }
 
     fn reap(&self) -> Option<i32> {

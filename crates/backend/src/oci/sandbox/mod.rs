@@ -52,6 +52,7 @@ pub fn helper_main_if_asked() {
         },
         Err(error) => Answer::Failed { message: format!("the helper cannot read its job: {error}") },
     };
-    let written = serde_json::to_vec(&answer).map(|bytes| std::io::stdout().write_all(&bytes));
-    std::process::exit(if matches!(written, Ok(Ok(()))) { 0 } else { 1 });
+    let line = serde_json::to_string(&answer).map(|text| text + "\n");
+    let written = line.is_ok_and(|line| std::io::stdout().write_all(line.as_bytes()).is_ok());
+    std::process::exit(if written { 0 } else { 1 });
 }
