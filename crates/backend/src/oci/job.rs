@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use homerun_model::instance::{ContainerSpec, InstanceSpec};
@@ -163,7 +164,7 @@ fn network_files(folder: &Path) -> io::Result<Vec<Bind>> {
         let source = folder.join(name);
         fs::write(&source, text)?;
         fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-        Ok(Bind { source, target: format!("/etc/{name}"), kind: BindKind::Writable })
+        Ok(Bind { source, below: None, target: format!("/etc/{name}"), kind: BindKind::Writable })
     };
     Ok(vec![
         write("hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n")?,
@@ -187,13 +188,13 @@ fn name_servers() -> String {
 fn volumes(container: &ContainerSpec, volumes: &Path) -> io::Result<Vec<Bind>> {
     let mut binds = Vec::new();
     for mount in &container.volume_mounts {
-        let mut source = volumes.join(&mount.name);
-        let parts = mount.sub_path.as_deref().unwrap_or_default().split('/');
-        source.extend(parts.filter(|part| !["", ".", ".."].contains(part)));
+        let source = volumes.join(&mount.name);
+        // Only root passes the folders above it: other users of the host may not see volumes.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(volumes)?;
         fs::create_dir_all(&source)?;
-        fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+        fs::set_permissions(&source, fs::Permissions::from_mode(0o777))?;
         let kind = if mount.read_only { BindKind::ReadOnly } else { BindKind::Writable };
-        binds.push(Bind { source, target: mount.mount_path.clone(), kind });
+        binds.push(Bind { source, below: mount.sub_path.clone(), target: mount.mount_path.clone(), kind });
     }
     Ok(binds)
 }
@@ -217,10 +218,11 @@ fn gpu_binds(spec: &Spec) -> Vec<Bind> {
             false if read_only => BindKind::ReadOnly,
             false => BindKind::Writable,
         };
-        Some(Bind { source: mount.source().clone()?, target, kind })
+        Some(Bind { source: mount.source().clone()?, below: None, target, kind })
     });
     let devices = spec.linux().iter().flat_map(|linux| linux.devices().iter().flatten()).map(|device| Bind {
         source: device.path().clone(),
+        below: None,
         target: device.path().display().to_string(),
         kind: BindKind::Device,
     });

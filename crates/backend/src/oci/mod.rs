@@ -28,6 +28,7 @@ mod seccomp;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -167,7 +168,7 @@ impl OciBackend {
             outbound,
             sockets: Sockets::start().map_err(OpenError::machine("no thread for sockets"))?,
             records,
-            volumes: volumes_folder(dir, &key),
+            volumes: volumes_folder(dir, &key).map_err(OpenError::machine("the folder for volumes cannot be made"))?,
             seccomp: seccomp::install(dir)?,
             machine: Machine::this().map_err(OpenError::machine("the machine's size cannot be read"))?,
             logs,
@@ -187,10 +188,21 @@ fn key(dir: &Path) -> String {
 }
 
 /// A memory file system of the host where there is one, so that volumes count as memory.
-fn volumes_folder(dir: &Path, key: &str) -> PathBuf {
+fn volumes_folder(dir: &Path, key: &str) -> io::Result<PathBuf> {
     let memory = Path::new("/dev/shm");
     let usable = nix::sys::statfs::statfs(memory).is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC);
-    if usable { memory.join(format!("homerun-{key}")) } else { dir.join("volumes") }
+    let folder = if usable { memory.join(format!("homerun-{key}")) } else { dir.join("volumes") };
+    match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    // Everybody may make folders in /dev/shm, under this name too.
+    let found = std::fs::symlink_metadata(&folder)?;
+    if !found.is_dir() || found.uid() != 0 {
+        let message = format!("{} is not root's; remove it", folder.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    Ok(folder)
 }
 
 impl Shared {

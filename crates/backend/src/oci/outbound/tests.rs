@@ -186,7 +186,9 @@ fn what_is_attached_can_be_removed_and_found_again_after_a_restart() {
         outbound.attach("one", one.as_fd()).expect("attach");
         outbound.attach("two", two.as_fd()).expect("attach");
         let again = Outbound::open("c1b2c3d4").expect("open again");
-        again.attach("two", two.as_fd()).expect("attaching twice does no harm");
+        again
+            .attach("two", two.as_fd())
+            .expect("attaching twice does no harm");
         again
             .retain(|instance| instance == "two")
             .expect("remove stale interfaces");

@@ -44,6 +44,9 @@ pub(in crate::oci) struct Job {
 pub(in crate::oci) struct Bind {
     /// Path on the host.
     pub source: PathBuf,
+    /// A folder below the source to mount instead, made where it is missing. Containers may write to the
+    /// source, so no link in it leads out of it.
+    pub below: Option<String>,
     /// Absolute path inside; made where it is missing.
     pub target: String,
     /// How it is mounted.

@@ -122,7 +122,7 @@ fn devices(root: &OwnedFd, owner: u32) -> io::Result<()> {
     mount(Some("tmpfs"), &rooted::path(&dev), Some("tmpfs"), flags, Some(options.as_str()))?;
     for name in DEVICES {
         let source = Path::new("/dev").join(name);
-        bind_one(root, &Bind { source, target: format!("/dev/{name}"), kind: BindKind::Device }, owner)?;
+        bind_one(root, &Bind { source, below: None, target: format!("/dev/{name}"), kind: BindKind::Device }, owner)?;
     }
     let dev = rooted::open(root.as_fd(), "/dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let link = |target: &str, name: &str| nix::unistd::symlinkat(target, Some(dev.as_raw_fd()), name);
@@ -142,12 +142,14 @@ fn devices(root: &OwnedFd, owner: u32) -> io::Result<()> {
 }
 
 fn bind_one(root: &OwnedFd, bind: &Bind, owner: u32) -> io::Result<()> {
-    let target = if bind.source.is_dir() {
+    let below = bind.below.as_deref().map(|below| folder_below(&bind.source, below)).transpose()?;
+    let source = below.as_ref().map_or_else(|| bind.source.clone(), rooted::path);
+    let target = if source.is_dir() {
         rooted::folder(root.as_fd(), &bind.target, Some(owner))?
     } else {
         rooted::file(root.as_fd(), &bind.target, owner)?
     };
-    mount(Some(&bind.source), &rooted::path(&target), NONE, MsFlags::MS_BIND, NONE)?;
+    mount(Some(&source), &rooted::path(&target), NONE, MsFlags::MS_BIND, NONE)?;
     // The bind covers what was opened; its own flags are set through the name that now leads to it.
     let covered = rooted::open(root.as_fd(), &bind.target, OFlag::O_PATH)?;
     let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID;
@@ -158,6 +160,14 @@ fn bind_one(root: &OwnedFd, bind: &Bind, owner: u32) -> io::Result<()> {
     };
     mount(NONE, &rooted::path(&covered), NONE, flags, NONE)?;
     Ok(())
+}
+
+/// A folder of a volume, writable for every user as the volume is.
+fn folder_below(volume: &Path, below: &str) -> io::Result<OwnedFd> {
+    let volume = OwnedFd::from(File::open(volume)?);
+    let folder = rooted::folder(volume.as_fd(), below, None)?;
+    fs::set_permissions(rooted::path(&folder), std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    Ok(folder)
 }
 
 /// Open for reading too, so that a homerun that has ended does not break the pipe.
