@@ -32,14 +32,21 @@ pub(crate) async fn startup(probe: &Probe, port: u16, dial: &impl Dial) -> Resul
     let period = seconds(probe.period_seconds, 10);
     let budget = period * probe.failure_threshold.unwrap_or(3);
     let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
+    let own_timeout = seconds(probe.timeout_seconds, 1);
+    let mut before = None;
     loop {
-        let timeout = seconds(probe.timeout_seconds, 1).min(budget.saturating_sub(begun.elapsed())).max(FIRST_PAUSE);
-        let outcome = once(&probe.check, port, dial, timeout).await;
-        match outcome {
-            Ok(()) => return Ok(()),
-            Err(reason) if begun.elapsed() + pause >= budget => return Err(reason),
-            Err(_) => tokio::time::sleep(pause).await,
+        let timeout = own_timeout.min(budget.saturating_sub(begun.elapsed())).max(FIRST_PAUSE);
+        let tried = Instant::now();
+        let Err(mut reason) = once(&probe.check, port, dial, timeout).await else { return Ok(()) };
+        // A try that the end of the budget has cut short says less than the one before it.
+        if timeout < own_timeout && tried.elapsed() >= timeout {
+            reason = before.take().unwrap_or(reason);
         }
+        if begun.elapsed() + pause >= budget {
+            return Err(reason);
+        }
+        before = Some(reason);
+        tokio::time::sleep(pause).await;
         let early = begun.elapsed() < Duration::from_secs(10);
         pause = (pause * 2).min(if early { LONGEST_EARLY_PAUSE } else { period });
     }

@@ -244,17 +244,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Changes an instance, writes its record if asked to, and tells who watches.
+    /// Changes an instance, writes its record if asked to, and tells who watches. Nobody sees the change
+    /// before it is written: who then removes the instance would find its record written again.
     fn update(&self, id: &InstanceId, save: bool, change: impl FnOnce(&mut Instance)) -> io::Result<()> {
-        let record = self.lock().get_mut(id).map(|instance| {
+        let mut instances = self.lock();
+        let saved = instances.get_mut(id).map_or(Ok(()), |instance| {
             change(instance);
-            instance.record.clone()
+            if save { self.records.save(&instance.record) } else { Ok(()) }
         });
-        if let Some(record) = record.filter(|_| save) {
-            self.records.save(&record)?;
-        }
+        drop(instances);
         self.changes.send_modify(|count| *count += 1);
-        Ok(())
+        saved
     }
 }
 

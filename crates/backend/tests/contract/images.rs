@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use homerun_backend::Backend;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 /// Runs as root, names a program only.
 pub const PLAIN: &str = "localhost/plain:1";
@@ -49,8 +50,51 @@ fn compile() -> PathBuf {
     program
 }
 
+/// Data directory with the images, imported once: that takes long on a slow machine.
+static PREPARED: Mutex<Option<TempDir>> = Mutex::new(None);
+
+/// A data directory with the images.
+pub async fn data_dir() -> TempDir {
+    let prepared = PREPARED
+        .lock()
+        .expect("no test panics while it holds this")
+        .as_ref()
+        .map(|dir| dir.path().to_owned());
+    let prepared = match prepared {
+        Some(path) => path,
+        None => {
+            let dir = tempfile::tempdir().expect("a folder");
+            let path = dir.path().to_owned();
+            let backend = crate::world::open(&path, Arc::default()).await;
+            import(backend.as_ref()).await;
+            backend.shutdown(false).await;
+            *PREPARED.lock().expect("no test panics while it holds this") = Some(dir);
+            path
+        }
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    // With the owners, which are those that containers map.
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(prepared.join("images"))
+        .arg(dir.path())
+        .status();
+    assert!(copied.is_ok_and(|status| status.success()), "cp");
+    dir
+}
+
+/// Removes what [`data_dir`] keeps.
+pub fn forget() {
+    drop(
+        PREPARED
+            .lock()
+            .expect("no test panics while it holds this")
+            .take(),
+    );
+}
+
 /// Stores the images.
-pub async fn import(backend: &dyn Backend) {
+async fn import(backend: &dyn Backend) {
     let folder = tempfile::tempdir().expect("a folder");
     let plain = folder.path().join("plain");
     fs::create_dir_all(plain.join("tmp")).expect("a folder");

@@ -78,6 +78,7 @@ fn main() -> ExitCode {
             Err(_) => failed.push(test.name),
         }
     }
+    images::forget();
     let word = if failed.is_empty() { "ok" } else { "FAILED" };
     println!(
         "test result: {word}. {passed} passed; {} failed; {failed:?}",

@@ -104,15 +104,6 @@ fn kill(child: &mut Child) {
     crate::leaks::reap_orphans();
 }
 
-/// A data directory with the images.
-async fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    let backend = open(folder.path(), Arc::new(Lines::default())).await;
-    images::import(backend.as_ref()).await;
-    backend.shutdown(false).await;
-    folder
-}
-
 async fn adopt(folder: tempfile::TempDir) -> World {
     let lines = Arc::new(Lines::default());
     World {
@@ -125,7 +116,7 @@ async fn adopt(folder: tempfile::TempDir) -> World {
 }
 
 async fn adopted() {
-    let folder = folder().await;
+    let folder = images::data_dir().await;
     let (mut child, mut said) = play(folder.path(), 2);
     wait_for(&mut said, "ready");
     kill(&mut child);
@@ -161,7 +152,7 @@ async fn adopted() {
 }
 
 async fn ended_meanwhile() {
-    let folder = folder().await;
+    let folder = images::data_dir().await;
     let (mut child, mut said) = play(folder.path(), 1);
     wait_for(&mut said, "ready");
     kill(&mut child);
@@ -199,7 +190,7 @@ async fn ended_meanwhile() {
 /// either serves or is over, and can end everything.
 async fn killed_at_any_moment() {
     for round in 0..6 {
-        let folder = folder().await;
+        let folder = images::data_dir().await;
         let (mut child, mut said) = play(folder.path(), 4);
         wait_for(&mut said, "opened");
         std::thread::sleep(Duration::from_millis(round * 7));
@@ -217,7 +208,7 @@ async fn killed_at_any_moment() {
 }
 
 async fn left_running() {
-    let folder = folder().await;
+    let folder = images::data_dir().await;
     let (mut child, mut said) = play(folder.path(), 1);
     wait_for(&mut said, "ready");
     drop(child.stdin.take());

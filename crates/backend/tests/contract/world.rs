@@ -99,10 +99,9 @@ impl World {
     /// The `oci` backend with two simulated GPUs and the test images.
     pub async fn oci() -> Self {
         let before = crate::leaks::before();
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = images::data_dir().await;
         let lines = Arc::new(Lines::default());
         let backend = open(folder.path(), lines.clone()).await;
-        images::import(backend.as_ref()).await;
         Self {
             backend,
             lines,
