@@ -5,10 +5,15 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::cgroup::{Cgroups, Limits};
 use super::sandbox::{Answer, HELPER, Job};
+
+/// How long the next helper waits so as not to be in the way of the start that the last one is for.
+const REFILL_PAUSE: Duration = Duration::from_millis(50);
 
 /// A helper that waits for its job, in the cgroup of the container that it will make.
 pub(super) struct Helper {
@@ -22,12 +27,14 @@ pub(super) struct Helper {
 pub(super) struct Helpers {
     cgroups: Cgroups,
     spare: Arc<Mutex<Option<Helper>>>,
+    /// Set, while `spare` is locked, when no helper is wanted any more.
+    closed: Arc<AtomicBool>,
 }
 
 impl Helpers {
     /// Starts the first spare helper.
     pub(super) fn new(cgroups: Cgroups) -> Self {
-        let helpers = Self { cgroups, spare: Arc::default() };
+        let helpers = Self { cgroups, spare: Arc::default(), closed: Arc::default() };
         helpers.refill();
         helpers
     }
@@ -36,8 +43,11 @@ impl Helpers {
     pub(super) fn take(&self) -> io::Result<Helper> {
         let spare = self.lock().take();
         let helpers = self.clone();
-        // Not in the way of the start that this helper is for.
-        std::thread::Builder::new().name("helper".to_owned()).spawn(move || helpers.refill())?;
+        let refill = move || {
+            std::thread::sleep(REFILL_PAUSE);
+            helpers.refill();
+        };
+        std::thread::Builder::new().name("helper".to_owned()).spawn(refill)?;
         match spare {
             Some(helper) => Ok(helper),
             None => self.start(),
@@ -45,12 +55,15 @@ impl Helpers {
     }
 
     fn refill(&self) {
-        if self.lock().is_some() {
+        if self.lock().is_some() || self.closed.load(Ordering::Relaxed) {
             return;
         }
         match self.start() {
             Ok(helper) => {
-                let surplus = self.lock().replace(helper);
+                let mut spare = self.lock();
+                let closed = self.closed.load(Ordering::Relaxed);
+                let surplus = if closed { Some(helper) } else { spare.replace(helper) };
+                drop(spare);
                 surplus.into_iter().for_each(|helper| self.discard(helper));
             }
             // The next start makes its own and reports what is wrong.
@@ -75,7 +88,7 @@ impl Helpers {
     fn discard(&self, mut helper: Helper) {
         drop(helper.process.stdin.take());
         let _ = helper.process.wait();
-        self.cgroups.remove(&helper.cgroup, std::time::Duration::from_secs(1));
+        self.cgroups.remove(&helper.cgroup, Duration::from_secs(1));
     }
 
     /// Whether a cgroup is the spare helper's.
@@ -85,7 +98,10 @@ impl Helpers {
 
     /// Ends the spare helper.
     pub(super) fn close(&self) {
-        let spare = self.lock().take();
+        let mut locked = self.lock();
+        self.closed.store(true, Ordering::Relaxed);
+        let spare = locked.take();
+        drop(locked);
         spare.into_iter().for_each(|helper| self.discard(helper));
     }
 

@@ -334,15 +334,4 @@ async fn shutdown(kind: Kind) {
         !system.iter().any(|line| line.contains("Failed")),
         "{system:?}"
     );
-    match kind {
-        Kind::Sim => {}
-        Kind::Oci => {
-            assert_eq!(
-                std::fs::read_dir(world.folder.path().join("instances"))
-                    .map(Iterator::count)
-                    .unwrap_or(0),
-                0
-            );
-        }
-    }
 }

@@ -11,7 +11,7 @@ use homerun_model::quantity::{Cpu, Memory};
 
 use crate::Test;
 use crate::images::{PLAIN, RICH, pinned};
-use crate::world::{PORT, World, container, host_address, instance, tcp_probe, with_env};
+use crate::world::{PATIENCE, PORT, World, container, host_address, instance, tcp_probe, with_env};
 
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
@@ -827,7 +827,7 @@ async fn http_probes_gate_and_liveness_ends() {
     world.end().await;
 }
 
-/// What the host, or a homerun on it, listens on.
+/// What the host, or a homerun on it, listens on; although there is a way to the outside.
 async fn the_host_is_out_of_reach() {
     let world = World::oci().await;
     let listener = TcpListener::bind("0.0.0.0:0").expect("listen on the host");
@@ -839,6 +839,16 @@ async fn the_host_is_out_of_reach() {
     );
     world.ready(&one).await;
     world.ready(&two).await;
+    // Outbound access is attached beside the start.
+    let begun = Instant::now();
+    while !world
+        .body(&one.id, "/read?path=/proc/self/net/route")
+        .await
+        .contains("eth0\t00000000\t")
+    {
+        assert!(begun.elapsed() < PATIENCE, "no default route");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     for address in [format!("127.0.0.1:{port}"), format!("169.254.1.1:{port}")] {
         let (status, body) = world.get(&one.id, &format!("/connect?to={address}")).await;
         assert_eq!(status, 500, "{address}: {body}");
