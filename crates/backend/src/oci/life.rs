@@ -244,6 +244,24 @@ impl Life {
             instance.record.observed.stamps.ready = Some(now);
             instance.record.observed.warnings.extend(warning);
         });
+        self.log_receipt();
+    }
+
+    /// How long each step of the start took.
+    fn log_receipt(&self) {
+        let stamps = self.shared.lock().get(&self.spec.id).map(|instance| instance.record.observed.stamps.clone());
+        let Some(stamps) = stamps else { return };
+        let millis = |from: Option<homerun_model::Timestamp>, to: Option<homerun_model::Timestamp>| {
+            from.zip(to).map_or(0.0, |(from, to)| (to - from).as_seconds_f64() * 1000.0)
+        };
+        let (decided, created) = (Some(self.spec.decided_at), stamps.creating);
+        tracing::info!(
+            instance = %self.spec.id,
+            decide_ms = millis(decided, created),
+            create_ms = millis(created, stamps.started),
+            probe_ms = millis(stamps.started, stamps.ready),
+            "ready"
+        );
     }
 
     fn watch_liveness(&mut self) {

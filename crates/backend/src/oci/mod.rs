@@ -115,6 +115,8 @@ struct Shared {
     /// `None` where the kernel does not give it.
     outbound: Option<Outbound>,
     records: Records,
+    /// See [`runtime_folder`].
+    runtime: PathBuf,
     /// Below it, a folder per instance with its volumes.
     volumes: PathBuf,
     seccomp: PathBuf,
@@ -159,7 +161,8 @@ impl OciBackend {
         let outbound = Outbound::open(&key)
             .inspect_err(|error| tracing::warn!(error = error as &dyn std::error::Error, "instances cannot reach the outside"))
             .ok();
-        let records = Records::open(dir).map_err(OpenError::machine("the instances' folder cannot be used"))?;
+        let runtime = runtime_folder(dir, &key).map_err(OpenError::machine("the folder for instances cannot be made"))?;
+        let records = Records::open(&runtime).map_err(OpenError::machine("the instances' folder cannot be used"))?;
         let shared = Arc::new(Shared {
             images,
             gpus,
@@ -168,7 +171,8 @@ impl OciBackend {
             outbound,
             sockets: Sockets::start().map_err(OpenError::machine("no thread for sockets"))?,
             records,
-            volumes: volumes_folder(dir, &key).map_err(OpenError::machine("the folder for volumes cannot be made"))?,
+            volumes: runtime.join("volumes"),
+            runtime,
             seccomp: seccomp::install(dir)?,
             machine: Machine::this().map_err(OpenError::machine("the machine's size cannot be read"))?,
             logs,
@@ -187,11 +191,13 @@ fn key(dir: &Path) -> String {
     format!("{:012x}", hasher.finish() & 0xffff_ffff_ffff)
 }
 
-/// A memory file system of the host where there is one, so that volumes count as memory.
-fn volumes_folder(dir: &Path, key: &str) -> io::Result<PathBuf> {
+/// Where instances' records, pipes and volumes are: a memory file system of the host where there is one.
+/// Volumes count as memory then, and starts never wait for a disk. A restart of the machine empties it,
+/// and ends every instance too.
+fn runtime_folder(dir: &Path, key: &str) -> io::Result<PathBuf> {
     let memory = Path::new("/dev/shm");
     let usable = nix::sys::statfs::statfs(memory).is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC);
-    let folder = if usable { memory.join(format!("homerun-{key}")) } else { dir.join("volumes") };
+    let folder = if usable { memory.join(format!("homerun-{key}")) } else { dir.join("run") };
     match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
@@ -370,7 +376,10 @@ impl Backend for OciBackend {
             if let Some(Err(error)) = shared.outbound.as_ref().filter(|_| !leave_running).map(Outbound::close) {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the instances' interfaces and rules cannot be removed");
             }
+            // They stay if an instance is left.
+            shared.records.close();
             let _ = std::fs::remove_dir(&shared.volumes);
+            let _ = std::fs::remove_dir(&shared.runtime);
         });
         // It fails only by a panic, which has been printed.
         let _ = closed.await;

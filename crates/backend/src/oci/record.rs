@@ -42,8 +42,8 @@ pub(super) struct Records {
 
 impl Records {
     /// Makes the folder.
-    pub(super) fn open(data_dir: &Path) -> io::Result<Self> {
-        let folder = data_dir.join("instances");
+    pub(super) fn open(runtime: &Path) -> io::Result<Self> {
+        let folder = runtime.join("instances");
         fs::create_dir_all(&folder)?;
         Ok(Self { folder })
     }
@@ -69,6 +69,11 @@ impl Records {
         {
             tracing::warn!(instance = %id, %error, "the instance's folder could not be removed");
         }
+    }
+
+    /// Removes the folder of all instances; it stays if there is one.
+    pub(super) fn close(&self) {
+        let _ = fs::remove_dir(&self.folder);
     }
 
     /// Every record. A folder without one, or with one that cannot be read, belongs to an instance that
