@@ -5,7 +5,6 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +26,8 @@ pub(super) struct Helper {
 pub(super) struct Helpers {
     cgroups: Cgroups,
     spare: Arc<Mutex<Option<Helper>>>,
-    /// Set, while `spare` is locked, when no helper is wanted any more.
-    closed: Arc<AtomicBool>,
+    /// Locked while a spare helper is made; `true` when none is wanted any more.
+    closed: Arc<Mutex<bool>>,
 }
 
 impl Helpers {
@@ -55,15 +54,13 @@ impl Helpers {
     }
 
     fn refill(&self) {
-        if self.lock().is_some() || self.closed.load(Ordering::Relaxed) {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *closed || self.lock().is_some() {
             return;
         }
         match self.start() {
             Ok(helper) => {
-                let mut spare = self.lock();
-                let closed = self.closed.load(Ordering::Relaxed);
-                let surplus = if closed { Some(helper) } else { spare.replace(helper) };
-                drop(spare);
+                let surplus = self.lock().replace(helper);
                 surplus.into_iter().for_each(|helper| self.discard(helper));
             }
             // The next start makes its own and reports what is wrong.
@@ -96,12 +93,10 @@ impl Helpers {
         self.lock().as_ref().is_some_and(|helper| helper.cgroup == cgroup)
     }
 
-    /// Ends the spare helper.
+    /// Ends the spare helper, also one that is being made, and has no other made.
     pub(super) fn close(&self) {
-        let mut locked = self.lock();
-        self.closed.store(true, Ordering::Relaxed);
-        let spare = locked.take();
-        drop(locked);
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let spare = self.lock().take();
         spare.into_iter().for_each(|helper| self.discard(helper));
     }
 
