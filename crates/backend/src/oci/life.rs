@@ -229,22 +229,28 @@ impl Life {
     }
 
     fn become_ready(&mut self) {
-        let spec = &self.spec;
-        let loopback = self.first.is_some_and(|process| listening::only_loopback(process.pid, spec.ingress.port));
-        let warning = loopback.then(|| {
-            format!(
-                "the container listens on 127.0.0.1:{0} only; that works here, but on Cloud Run it must listen on 0.0.0.0:{0}",
-                spec.ingress.port
-            )
-        });
-        if let Some(warning) = &warning {
-            self.say(warning);
-        }
-        self.set(InstanceState::Ready, |instance, now| {
-            instance.record.observed.stamps.ready = Some(now);
-            instance.record.observed.warnings.extend(warning);
-        });
+        self.set(InstanceState::Ready, |instance, now| instance.record.observed.stamps.ready = Some(now));
         self.log_receipt();
+        self.warn_of_loopback();
+    }
+
+    /// Warns of a container that listens on 127.0.0.1 only. The kernel takes milliseconds to list sockets,
+    /// so this comes when requests are flowing already.
+    fn warn_of_loopback(&self) {
+        let Some(process) = self.first else { return };
+        let (shared, spec) = (self.shared.clone(), self.spec.clone());
+        tokio::task::spawn_blocking(move || {
+            let port = spec.ingress.port;
+            if !listening::only_loopback(process.pid, port) {
+                return;
+            }
+            let warning = format!(
+                "the container listens on 127.0.0.1:{port} only; that works here, but on Cloud Run it must listen on 0.0.0.0:{port}"
+            );
+            say(&shared, &spec, &warning);
+            // A warning that is not in the record is only lost to the next homerun.
+            let _ = shared.update(&spec.id, true, |instance| instance.record.observed.warnings.push(warning));
+        });
     }
 
     /// How long each step of the start took.
@@ -369,9 +375,14 @@ impl Life {
     }
 
     fn say(&self, text: &str) {
-        let container = self.spec.containers.first().map_or("", |container| container.name.as_str());
-        self.shared.logs.line(LogLine { spec: &self.spec, container, stream: LogStream::System, time: chrono::Utc::now(), text });
+        say(&self.shared, &self.spec, text);
     }
+}
+
+/// Writes to the instance's log in homerun's own name.
+fn say(shared: &Shared, spec: &InstanceSpec, text: &str) {
+    let container = spec.containers.first().map_or("", |container| container.name.as_str());
+    shared.logs.line(LogLine { spec, container, stream: LogStream::System, time: chrono::Utc::now(), text });
 }
 
 /// Makes one container. Blocks.
