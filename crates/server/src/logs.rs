@@ -44,8 +44,14 @@ impl Logs {
         std::fs::create_dir_all(dir)?;
         let (queue, entries) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer { dir: dir.to_owned(), files: HashMap::new(), dropped: dropped.clone() };
-        std::thread::Builder::new().name("logs".to_owned()).spawn(move || writer.run(&entries))?;
+        let writer = Writer {
+            dir: dir.to_owned(),
+            files: HashMap::new(),
+            dropped: dropped.clone(),
+        };
+        std::thread::Builder::new()
+            .name("logs".to_owned())
+            .spawn(move || writer.run(&entries))?;
         Ok(Self { queue, dropped })
     }
 
@@ -79,7 +85,9 @@ impl LogSink for Logs {
 
 impl Observe for Logs {
     fn request(&self, record: RequestRecord) {
-        let Some(service) = record.service else { return };
+        let Some(service) = record.service else {
+            return;
+        };
         let entry = json!({
             "time": record.arrived, "revision": record.revision.as_ref().map(|key| &key.name),
             "instance": record.instance.as_deref(), "stream": "requests", "method": record.method.as_str(),
@@ -93,7 +101,9 @@ impl Observe for Logs {
 
 /// The file of a service's log below the log folder.
 pub fn file(dir: &Path, service: &ServiceKey) -> PathBuf {
-    dir.join(service.project.as_str()).join(service.region.as_str()).join(format!("{}.jsonl", service.name))
+    dir.join(service.project.as_str())
+        .join(service.region.as_str())
+        .join(format!("{}.jsonl", service.name))
 }
 
 struct Writer {
@@ -107,7 +117,9 @@ impl Writer {
         while let Ok(entry) = entries.recv() {
             let dropped = self.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {
-                tracing::warn!("{dropped} log lines were dropped: containers write faster than the disk");
+                tracing::warn!(
+                    "{dropped} log lines were dropped: containers write faster than the disk"
+                );
             }
             if let Err(error) = self.write(&entry) {
                 self.files.remove(&entry.service);
@@ -118,7 +130,11 @@ impl Writer {
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
         let path = file(&self.dir, &entry.service);
-        if self.files.get(&entry.service).is_some_and(|(_, size)| *size >= TURN_BYTES) {
+        if self
+            .files
+            .get(&entry.service)
+            .is_some_and(|(_, size)| *size >= TURN_BYTES)
+        {
             self.files.remove(&entry.service);
             std::fs::rename(&path, path.with_extension("jsonl.1"))?;
         }
@@ -128,7 +144,9 @@ impl Writer {
             let size = file.metadata()?.len();
             self.files.insert(entry.service.clone(), (file, size));
         }
-        let Some((file, size)) = self.files.get_mut(&entry.service) else { return Ok(()) };
+        let Some((file, size)) = self.files.get_mut(&entry.service) else {
+            return Ok(());
+        };
         file.write_all(format!("{}\n", entry.line).as_bytes())?;
         *size += entry.line.len() as u64 + 1;
         Ok(())

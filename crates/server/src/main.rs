@@ -17,7 +17,11 @@ use tracing_subscriber::EnvFilter;
 
 /// Runs containers on your own machine the way Cloud Run does, GPUs included.
 #[derive(Parser)]
-#[command(name = "homerun", version, after_help = "Start here:\n  homerun up\n  eval \"$(homerun gcloud-env)\"\n  gcloud beta run deploy hello --image IMAGE --gpu 1")]
+#[command(
+    name = "homerun",
+    version,
+    after_help = "Start here:\n  homerun up\n  eval \"$(homerun gcloud-env)\"\n  gcloud beta run deploy hello --image IMAGE --gpu 1"
+)]
 struct Program {
     #[command(flatten)]
     target: Target,
@@ -100,10 +104,18 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 async fn run_up(target: &Target, args: UpArgs) -> Result<(), Box<dyn std::error::Error>> {
     let filter = EnvFilter::try_from_env("HOMERUN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colour)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
     let config = settings(target, args)?;
     // Asked for before anything is started, so that an early signal ends in order too.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let up = up::start(config, Arc::new(SystemClock)).await?;
     greet(&up);
     tokio::select! {
@@ -146,7 +158,11 @@ fn greet(up: &up::Up) {
     println!("  requests http://{}", up.ingress);
     println!("  data     {dir}");
     for device in up.platform.backend.devices() {
-        let simulated = if device.simulated { " (simulated: no CUDA work can run)" } else { "" };
+        let simulated = if device.simulated {
+            " (simulated: no CUDA work can run)"
+        } else {
+            ""
+        };
         println!("  GPU      {} {}{simulated}", device.gpu_type, device.id);
     }
     println!("Point gcloud at it:  eval \"$(homerun gcloud-env --data-dir {dir})\"");

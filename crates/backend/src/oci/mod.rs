@@ -72,7 +72,9 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Containers need namespaces, mounts and cgroups, which only root can make.
-    #[error("containers need root: start homerun with sudo, or use --backend sim to try the API without containers")]
+    #[error(
+        "containers need root: start homerun with sudo, or use --backend sim to try the API without containers"
+    )]
     NotRoot,
     /// The image store cannot be used.
     #[error("the image store cannot be used")]
@@ -145,24 +147,39 @@ impl OciBackend {
             return Err(OpenError::NotRoot);
         }
         let dir = &settings.data_dir;
-        std::fs::create_dir_all(dir).map_err(OpenError::machine("the data directory cannot be made"))?;
+        std::fs::create_dir_all(dir)
+            .map_err(OpenError::machine("the data directory cannot be made"))?;
         // Containers' processes become children of homerun when their helper ends, so that their exit
         // codes can be had.
         // SAFETY: the call takes numbers only.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1_u64, 0_u64, 0_u64, 0_u64) };
         let key = key(dir);
-        let images = ImageStore::open(&dir.join("images"), image::Settings { id_base: ID_BASE, ..image::Settings::default() })
-            .map_err(|error| OpenError::Images(Box::new(error)))?;
+        let images = ImageStore::open(
+            &dir.join("images"),
+            image::Settings {
+                id_base: ID_BASE,
+                ..image::Settings::default()
+            },
+        )
+        .map_err(|error| OpenError::Images(Box::new(error)))?;
         let gpus = Gpus::open(&settings.gpu, &published_types(), dir).map_err(OpenError::Gpu)?;
         for note in gpus.notes() {
             tracing::info!("{note}");
         }
         let cgroups = Cgroups::open(&key).map_err(OpenError::machine("no cgroups can be made"))?;
         let outbound = Outbound::open(&key)
-            .inspect_err(|error| tracing::warn!(error = error as &dyn std::error::Error, "instances cannot reach the outside"))
+            .inspect_err(|error| {
+                tracing::warn!(
+                    error = error as &dyn std::error::Error,
+                    "instances cannot reach the outside"
+                )
+            })
             .ok();
-        let runtime = runtime_folder(dir, &key).map_err(OpenError::machine("the folder for instances cannot be made"))?;
-        let records = Records::open(&runtime).map_err(OpenError::machine("the instances' folder cannot be used"))?;
+        let runtime = runtime_folder(dir, &key).map_err(OpenError::machine(
+            "the folder for instances cannot be made",
+        ))?;
+        let records = Records::open(&runtime)
+            .map_err(OpenError::machine("the instances' folder cannot be used"))?;
         let shared = Arc::new(Shared {
             images,
             gpus,
@@ -174,12 +191,16 @@ impl OciBackend {
             volumes: runtime.join("volumes"),
             runtime,
             seccomp: seccomp::install(dir)?,
-            machine: Machine::this().map_err(OpenError::machine("the machine's size cannot be read"))?,
+            machine: Machine::this()
+                .map_err(OpenError::machine("the machine's size cannot be read"))?,
             logs,
             instances: Mutex::default(),
             changes: watch::Sender::new(0),
         });
-        shared.clone().adopt().map_err(OpenError::machine("the instances' records cannot be read"))?;
+        shared
+            .clone()
+            .adopt()
+            .map_err(OpenError::machine("the instances' records cannot be read"))?;
         Ok(Self { shared })
     }
 }
@@ -187,7 +208,9 @@ impl OciBackend {
 /// Tells this data directory's cgroups and folders from another's.
 fn key(dir: &Path) -> String {
     let mut hasher = DefaultHasher::new();
-    std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned()).hash(&mut hasher);
+    std::fs::canonicalize(dir)
+        .unwrap_or_else(|_| dir.to_owned())
+        .hash(&mut hasher);
     format!("{:012x}", hasher.finish() & 0xffff_ffff_ffff)
 }
 
@@ -196,8 +219,13 @@ fn key(dir: &Path) -> String {
 /// and ends every instance too.
 fn runtime_folder(dir: &Path, key: &str) -> io::Result<PathBuf> {
     let memory = Path::new("/dev/shm");
-    let usable = nix::sys::statfs::statfs(memory).is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC);
-    let folder = if usable { memory.join(format!("homerun-{key}")) } else { dir.join("run") };
+    let usable = nix::sys::statfs::statfs(memory)
+        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC);
+    let folder = if usable {
+        memory.join(format!("homerun-{key}"))
+    } else {
+        dir.join("run")
+    };
     match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
@@ -213,7 +241,9 @@ fn runtime_folder(dir: &Path, key: &str) -> io::Result<PathBuf> {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Instance>> {
-        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+        self.instances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over what the records name; everything else in this homerun's cgroups is ended.
@@ -223,7 +253,12 @@ impl Shared {
         let known: Vec<&str> = records
             .iter()
             .filter(|record| !record.observed.state.is_over())
-            .flat_map(|record| record.containers.iter().map(|container| container.cgroup.as_str()))
+            .flat_map(|record| {
+                record
+                    .containers
+                    .iter()
+                    .map(|container| container.cgroup.as_str())
+            })
             .collect();
         for name in self.cgroups.names() {
             if !known.contains(&name.as_str()) && !spare.owns(&name) {
@@ -231,18 +266,37 @@ impl Shared {
             }
         }
         if let Some(outbound) = &self.outbound {
-            let lives = |id: &str| records.iter().any(|r| r.observed.spec.id.as_str() == id && !r.observed.state.is_over());
+            let lives = |id: &str| {
+                records
+                    .iter()
+                    .any(|r| r.observed.spec.id.as_str() == id && !r.observed.state.is_over())
+            };
             if let Err(error) = outbound.retain(lives) {
-                tracing::warn!(error = &error as &dyn std::error::Error, "interfaces of an earlier homerun cannot be removed");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "interfaces of an earlier homerun cannot be removed"
+                );
             }
         }
         for record in records {
             let id = record.observed.spec.id.clone();
             let over = record.observed.state.is_over();
-            let first = record.containers.first().and_then(|container| container.process);
-            let network = first.filter(|process| process.exists()).and_then(|process| network::of_process(process.pid).ok());
+            let first = record
+                .containers
+                .first()
+                .and_then(|container| container.process);
+            let network = first
+                .filter(|process| process.exists())
+                .and_then(|process| network::of_process(process.pid).ok());
             tracing::info!(instance = %id, "found from an earlier homerun");
-            self.lock().insert(id.clone(), Instance { record, network, stop: watch::Sender::new(None) });
+            self.lock().insert(
+                id.clone(),
+                Instance {
+                    record,
+                    network,
+                    stop: watch::Sender::new(None),
+                },
+            );
             if !over {
                 tokio::spawn(self.clone().live(id, true));
             }
@@ -252,11 +306,20 @@ impl Shared {
 
     /// Changes an instance, writes its record if asked to, and tells who watches. Nobody sees the change
     /// before it is written: who then removes the instance would find its record written again.
-    fn update(&self, id: &InstanceId, save: bool, change: impl FnOnce(&mut Instance)) -> io::Result<()> {
+    fn update(
+        &self,
+        id: &InstanceId,
+        save: bool,
+        change: impl FnOnce(&mut Instance),
+    ) -> io::Result<()> {
         let mut instances = self.lock();
         let saved = instances.get_mut(id).map_or(Ok(()), |instance| {
             change(instance);
-            if save { self.records.save(&instance.record) } else { Ok(()) }
+            if save {
+                self.records.save(&instance.record)
+            } else {
+                Ok(())
+            }
         });
         drop(instances);
         self.changes.send_modify(|count| *count += 1);
@@ -270,12 +333,23 @@ impl Backend for OciBackend {
         "oci"
     }
 
-    async fn pull(&self, image: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<PulledImage, PullError> {
+    async fn pull(
+        &self,
+        image: &str,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<PulledImage, PullError> {
         let summary = PullSummary::new(progress);
-        let resolved = self.shared.images.resolve(image, &|news| summary.update(news)).await;
+        let resolved = self
+            .shared
+            .images
+            .resolve(image, &|news| summary.update(news))
+            .await;
         let resolved = resolved.map_err(|error| error.into_pull_error(image))?;
         Ok(PulledImage {
-            pinned: PinnedImage { reference: resolved.reference, digest: resolved.digest },
+            pinned: PinnedImage {
+                reference: resolved.reference,
+                digest: resolved.digest,
+            },
             env: resolved.config.env,
             exposed_ports: resolved.config.exposed_ports,
         })
@@ -283,15 +357,34 @@ impl Backend for OciBackend {
 
     async fn start(&self, spec: InstanceSpec) -> io::Result<()> {
         let id = spec.id.clone();
-        let warnings = spec.containers.iter().flat_map(|container| self.shared.machine.warnings(container)).collect();
-        let stamps = Stamps { creating: Some(chrono::Utc::now()), ..Stamps::default() };
-        let observed = ObservedInstance { spec, state: InstanceState::Creating, stamps, warnings };
-        let record = Record { observed, containers: Vec::new() };
+        let warnings = spec
+            .containers
+            .iter()
+            .flat_map(|container| self.shared.machine.warnings(container))
+            .collect();
+        let stamps = Stamps {
+            creating: Some(chrono::Utc::now()),
+            ..Stamps::default()
+        };
+        let observed = ObservedInstance {
+            spec,
+            state: InstanceState::Creating,
+            stamps,
+            warnings,
+        };
+        let record = Record {
+            observed,
+            containers: Vec::new(),
+        };
         if self.shared.lock().contains_key(&id) {
             return Ok(());
         }
         self.shared.records.save(&record)?;
-        let instance = Instance { record, network: None, stop: watch::Sender::new(None) };
+        let instance = Instance {
+            record,
+            network: None,
+            stop: watch::Sender::new(None),
+        };
         if self.shared.lock().insert(id.clone(), instance).is_none() {
             tokio::spawn(self.shared.clone().live(id, false));
         }
@@ -309,7 +402,11 @@ impl Backend for OciBackend {
         let over = |instance: &Instance| instance.record.observed.state.is_over();
         let removed = {
             let mut instances = self.shared.lock();
-            if instances.get(id).is_some_and(over) { instances.remove(id) } else { None }
+            if instances.get(id).is_some_and(over) {
+                instances.remove(id)
+            } else {
+                None
+            }
         };
         if removed.is_some() {
             self.shared.records.remove(id);
@@ -318,7 +415,11 @@ impl Backend for OciBackend {
     }
 
     fn list(&self) -> Vec<ObservedInstance> {
-        self.shared.lock().values().map(|instance| instance.record.observed.clone()).collect()
+        self.shared
+            .lock()
+            .values()
+            .map(|instance| instance.record.observed.clone())
+            .collect()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -334,15 +435,42 @@ impl Backend for OciBackend {
     }
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
-        let network = self.shared.lock().get(id).and_then(|instance| instance.network.clone());
-        self.shared.sockets.connect(network.ok_or(io::ErrorKind::NotFound)?, port).await
+        let network = self
+            .shared
+            .lock()
+            .get(id)
+            .and_then(|instance| instance.network.clone());
+        self.shared
+            .sockets
+            .connect(network.ok_or(io::ErrorKind::NotFound)?, port)
+            .await
     }
 
-    async fn import(&self, path: &Path, name: &str, entrypoint: Vec<String>) -> Result<PinnedImage, PullError> {
-        let options = ImportOptions { entrypoint, ..ImportOptions::default() };
-        let full = if name.starts_with("localhost/") { name.to_owned() } else { format!("localhost/{name}") };
-        let imported = self.shared.images.import(path, &full, options).await.map_err(|error| error.into_pull_error(&full))?;
-        Ok(PinnedImage { reference: imported.reference, digest: imported.digest })
+    async fn import(
+        &self,
+        path: &Path,
+        name: &str,
+        entrypoint: Vec<String>,
+    ) -> Result<PinnedImage, PullError> {
+        let options = ImportOptions {
+            entrypoint,
+            ..ImportOptions::default()
+        };
+        let full = if name.starts_with("localhost/") {
+            name.to_owned()
+        } else {
+            format!("localhost/{name}")
+        };
+        let imported = self
+            .shared
+            .images
+            .import(path, &full, options)
+            .await
+            .map_err(|error| error.into_pull_error(&full))?;
+        Ok(PinnedImage {
+            reference: imported.reference,
+            digest: imported.digest,
+        })
     }
 
     fn images(&self) -> Vec<LocalImage> {
@@ -373,8 +501,16 @@ impl Backend for OciBackend {
         let closed = tokio::task::spawn_blocking(move || {
             shared.helpers.close();
             shared.cgroups.close();
-            if let Some(Err(error)) = shared.outbound.as_ref().filter(|_| !leave_running).map(Outbound::close) {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the instances' interfaces and rules cannot be removed");
+            if let Some(Err(error)) = shared
+                .outbound
+                .as_ref()
+                .filter(|_| !leave_running)
+                .map(Outbound::close)
+            {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the instances' interfaces and rules cannot be removed"
+                );
             }
             // They stay if an instance is left.
             shared.records.close();

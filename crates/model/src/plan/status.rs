@@ -15,12 +15,22 @@ pub const GPU_WAIT: TimeDelta = TimeDelta::seconds(20);
 
 /// What a deploying revision has become, seeing its instances and whether it was denied a GPU; `None`
 /// while nothing has changed.
-pub fn judge(revision: &Revision, instances: &[ObservedInstance], denied: Option<&Denied>, now: Timestamp) -> Option<Revision> {
+pub fn judge(
+    revision: &Revision,
+    instances: &[ObservedInstance],
+    denied: Option<&Denied>,
+    now: Timestamp,
+) -> Option<Revision> {
     if revision.phase != Phase::Deploying {
         return None;
     }
-    let mut own = instances.iter().filter(|instance| instance.spec.revision == revision.key);
-    if own.clone().any(|instance| instance.state == InstanceState::Ready) {
+    let mut own = instances
+        .iter()
+        .filter(|instance| instance.spec.revision == revision.key);
+    if own
+        .clone()
+        .any(|instance| instance.state == InstanceState::Ready)
+    {
         return Some(proven(revision, now));
     }
     if let Some(failure) = own.find_map(|instance| match &instance.state {
@@ -28,54 +38,95 @@ pub fn judge(revision: &Revision, instances: &[ObservedInstance], denied: Option
         _ => None,
     }) {
         let (reason, message) = explain(revision, failure);
-        return Some(failed(revision, ConditionType::ContainerHealthy, reason, &message, now));
+        return Some(failed(
+            revision,
+            ConditionType::ContainerHealthy,
+            reason,
+            &message,
+            now,
+        ));
     }
     let denied = denied?;
     let message = match denied.cause {
         crate::plan::place::DeniedCause::Quota { .. } => {
-            format!("Quota exceeded for total allowable count of GPUs per project per region. {denied}")
+            format!(
+                "Quota exceeded for total allowable count of GPUs per project per region. {denied}"
+            )
         }
         crate::plan::place::DeniedCause::Devices { .. } => denied.to_string(),
     };
     if now - revision.created_at >= GPU_WAIT {
-        return Some(failed(revision, ConditionType::ResourcesAvailable, "ResourcesUnavailable", &message, now));
+        return Some(failed(
+            revision,
+            ConditionType::ResourcesAvailable,
+            "ResourcesUnavailable",
+            &message,
+            now,
+        ));
     }
-    progress(revision, "WaitingForGpu", &format!("Waiting for a GPU. {message}"), now)
+    progress(
+        revision,
+        "WaitingForGpu",
+        &format!("Waiting for a GPU. {message}"),
+        now,
+    )
 }
 
 /// The revision with a sentence about what is being done; `None` if it says so already.
-pub fn progress(revision: &Revision, reason: &str, message: &str, now: Timestamp) -> Option<Revision> {
-    let said = condition::get(&revision.conditions, ConditionType::Ready).is_some_and(|ready| ready.message == message);
+pub fn progress(
+    revision: &Revision,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Option<Revision> {
+    let said = condition::get(&revision.conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.message == message);
     if said || revision.phase != Phase::Deploying {
         return None;
     }
     let mut revision = revision.clone();
-    condition::set(&mut revision.conditions, Condition::pending(ConditionType::Ready, reason, message, now));
+    condition::set(
+        &mut revision.conditions,
+        Condition::pending(ConditionType::Ready, reason, message, now),
+    );
     Some(revision)
 }
 
 /// The revision with its Active condition right: a ready one is active as long as its service addresses
 /// it, by traffic or by a tag. `None` if it says so already.
 pub fn activity(revision: &Revision, addressed: bool, now: Timestamp) -> Option<Revision> {
-    let active = condition::get(&revision.conditions, ConditionType::Active).is_some_and(|c| c.status == condition::Status::True);
+    let active = condition::get(&revision.conditions, ConditionType::Active)
+        .is_some_and(|c| c.status == condition::Status::True);
     if revision.phase != Phase::Ready || active == addressed {
         return None;
     }
     let mut revision = revision.clone();
-    condition::set(&mut revision.conditions, match addressed {
-        true => Condition::met(ConditionType::Active, now),
-        false => Condition::failed(ConditionType::Active, "Retired", "Revision retired.", now),
-    });
+    condition::set(
+        &mut revision.conditions,
+        match addressed {
+            true => Condition::met(ConditionType::Active, now),
+            false => Condition::failed(ConditionType::Active, "Retired", "Revision retired.", now),
+        },
+    );
     Some(revision)
 }
 
 /// The revision after its image could not be had.
 pub fn without_image(revision: &Revision, reason: &str, message: &str, now: Timestamp) -> Revision {
-    failed(revision, ConditionType::ContainerReady, reason, message, now)
+    failed(
+        revision,
+        ConditionType::ContainerReady,
+        reason,
+        message,
+        now,
+    )
 }
 
 fn proven(revision: &Revision, now: Timestamp) -> Revision {
-    let mut revision = Revision { phase: Phase::Ready, ..revision.clone() };
+    let mut revision = Revision {
+        phase: Phase::Ready,
+        ..revision.clone()
+    };
     for kind in [
         ConditionType::Ready,
         ConditionType::Active,
@@ -88,11 +139,26 @@ fn proven(revision: &Revision, now: Timestamp) -> Revision {
     revision
 }
 
-fn failed(revision: &Revision, kind: ConditionType, reason: &str, message: &str, now: Timestamp) -> Revision {
-    let mut revision = Revision { phase: Phase::Failed, ..revision.clone() };
-    let message = format!("Revision '{}' is not ready and cannot serve traffic. {message}", revision.key.name);
+fn failed(
+    revision: &Revision,
+    kind: ConditionType,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Revision {
+    let mut revision = Revision {
+        phase: Phase::Failed,
+        ..revision.clone()
+    };
+    let message = format!(
+        "Revision '{}' is not ready and cannot serve traffic. {message}",
+        revision.key.name
+    );
     for kind in [ConditionType::Ready, kind] {
-        condition::set(&mut revision.conditions, Condition::failed(kind, reason, message.clone(), now));
+        condition::set(
+            &mut revision.conditions,
+            Condition::failed(kind, reason, message.clone(), now),
+        );
     }
     revision
 }
@@ -110,22 +176,54 @@ pub fn explain(revision: &Revision, failure: &Failure) -> (&'static str, String)
          too short. The health check timeout can be extended. Logs for this revision might contain more information."
     );
     match failure {
-        Failure::Create { message } => ("ContainerCannotRun", format!("The container could not be started: {message}")),
-        Failure::Exited { container, out_of_memory: true, .. } => (
+        Failure::Create { message } => (
+            "ContainerCannotRun",
+            format!("The container could not be started: {message}"),
+        ),
+        Failure::Exited {
+            container,
+            out_of_memory: true,
+            ..
+        } => (
             "OutOfMemory",
-            format!("Container '{container}' used more memory than its limit and was ended. Raise the memory limit."),
+            format!(
+                "Container '{container}' used more memory than its limit and was ended. Raise the memory limit."
+            ),
         ),
-        Failure::Exited { container, code, was_ready: false, .. } => {
-            ("HealthCheckContainerError", format!("{not_listening} Container '{container}' {}.", exit_text(*code)))
-        }
-        Failure::Exited { container, code, .. } => ("ContainerExited", format!("Container '{container}' {}.", exit_text(*code))),
-        Failure::StartupProbe { container, last_error } => (
+        Failure::Exited {
+            container,
+            code,
+            was_ready: false,
+            ..
+        } => (
             "HealthCheckContainerError",
-            format!("{not_listening} The startup probe of container '{container}' failed: {last_error}."),
+            format!(
+                "{not_listening} Container '{container}' {}.",
+                exit_text(*code)
+            ),
         ),
-        Failure::LivenessProbe { container, last_error } => {
-            ("HealthCheckContainerError", format!("The liveness probe of container '{container}' failed: {last_error}."))
-        }
+        Failure::Exited {
+            container, code, ..
+        } => (
+            "ContainerExited",
+            format!("Container '{container}' {}.", exit_text(*code)),
+        ),
+        Failure::StartupProbe {
+            container,
+            last_error,
+        } => (
+            "HealthCheckContainerError",
+            format!(
+                "{not_listening} The startup probe of container '{container}' failed: {last_error}."
+            ),
+        ),
+        Failure::LivenessProbe {
+            container,
+            last_error,
+        } => (
+            "HealthCheckContainerError",
+            format!("The liveness probe of container '{container}' failed: {last_error}."),
+        ),
     }
 }
 
@@ -138,8 +236,16 @@ fn exit_text(code: Option<i32>) -> String {
 
 /// The status of a service, seeing its revisions.
 pub fn service(service: &Service, revisions: &[Revision], now: Timestamp) -> ServiceStatus {
-    let own = |name: &RevisionName| revisions.iter().find(|r| &r.key.name == name && r.service == service.key.name);
-    let newest = service.status.latest_created_revision.as_ref().and_then(own);
+    let own = |name: &RevisionName| {
+        revisions
+            .iter()
+            .find(|r| &r.key.name == name && r.service == service.key.name)
+    };
+    let newest = service
+        .status
+        .latest_created_revision
+        .as_ref()
+        .and_then(own);
     let latest_ready = revisions
         .iter()
         .filter(|revision| revision.service == service.key.name && revision.phase == Phase::Ready)
@@ -148,8 +254,14 @@ pub fn service(service: &Service, revisions: &[Revision], now: Timestamp) -> Ser
     let mut conditions = service.status.conditions.clone();
     let configurations = configurations_ready(newest, now);
     let routes = routes_ready(service, &traffic, &configurations, now);
-    let ready = match [&configurations, &routes].into_iter().find(|c| c.status != condition::Status::True) {
-        Some(cause) => Condition { kind: ConditionType::Ready, ..cause.clone() },
+    let ready = match [&configurations, &routes]
+        .into_iter()
+        .find(|c| c.status != condition::Status::True)
+    {
+        Some(cause) => Condition {
+            kind: ConditionType::Ready,
+            ..cause.clone()
+        },
         None => Condition::met(ConditionType::Ready, now),
     };
     for new in [ready, configurations, routes] {
@@ -174,32 +286,57 @@ fn configurations_ready(newest: Option<&Revision>, now: Timestamp) -> Condition 
             Some(ready) if revision.phase == Phase::Deploying => {
                 Condition::pending(kind, &ready.reason, ready.message.clone(), now)
             }
-            None if revision.phase != Phase::Ready => Condition::pending(kind, "Deploying", "", now),
+            None if revision.phase != Phase::Ready => {
+                Condition::pending(kind, "Deploying", "", now)
+            }
             _ => Condition::met(kind, now),
         },
         None => Condition::pending(kind, "Deploying", "", now),
     }
 }
 
-fn routes_ready(service: &Service, traffic: &[ServingTarget], configurations: &Condition, now: Timestamp) -> Condition {
+fn routes_ready(
+    service: &Service,
+    traffic: &[ServingTarget],
+    configurations: &Condition,
+    now: Timestamp,
+) -> Condition {
     let kind = ConditionType::RoutesReady;
-    let wants_latest = service.spec.traffic.iter().any(|target| target.revision.is_none());
-    if traffic.len() == service.spec.traffic.len() && !(wants_latest && configurations.status == condition::Status::Unknown) {
+    let wants_latest = service
+        .spec
+        .traffic
+        .iter()
+        .any(|target| target.revision.is_none());
+    if traffic.len() == service.spec.traffic.len()
+        && !(wants_latest && configurations.status == condition::Status::Unknown)
+    {
         return Condition::met(kind, now);
     }
     match configurations.status {
-        condition::Status::True => {
-            Condition::failed(kind, "RevisionMissing", "A revision named in the traffic block is not ready to serve.", now)
-        }
-        _ => Condition { kind, ..configurations.clone() },
+        condition::Status::True => Condition::failed(
+            kind,
+            "RevisionMissing",
+            "A revision named in the traffic block is not ready to serve.",
+            now,
+        ),
+        _ => Condition {
+            kind,
+            ..configurations.clone()
+        },
     }
 }
 
 /// The targets that can be served, every revision named.
-fn serving(service: &Service, latest_ready: Option<&Revision>, revisions: &[Revision]) -> Vec<ServingTarget> {
+fn serving(
+    service: &Service,
+    latest_ready: Option<&Revision>,
+    revisions: &[Revision],
+) -> Vec<ServingTarget> {
     let target = |target: &crate::traffic::TrafficTarget| {
         let revision = match &target.revision {
-            Some(name) => revisions.iter().find(|r| &r.key.name == name && r.phase == Phase::Ready),
+            Some(name) => revisions
+                .iter()
+                .find(|r| &r.key.name == name && r.phase == Phase::Ready),
             None => latest_ready,
         }?;
         Some(ServingTarget {

@@ -19,8 +19,12 @@ impl Selector {
     /// Whether labels, looked up by name, meet every requirement.
     pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|requirement| match requirement {
-            Requirement::In(name, values) => label(name).is_some_and(|value| values.iter().any(|v| v == value)),
-            Requirement::NotIn(name, values) => label(name).is_none_or(|value| values.iter().all(|v| v != value)),
+            Requirement::In(name, values) => {
+                label(name).is_some_and(|value| values.iter().any(|v| v == value))
+            }
+            Requirement::NotIn(name, values) => {
+                label(name).is_none_or(|value| values.iter().all(|v| v != value))
+            }
             Requirement::Exists(name) => label(name).is_some(),
             Requirement::Missing(name) => label(name).is_none(),
         })
@@ -32,7 +36,12 @@ impl Selector {
 /// # Errors
 /// When a requirement is of none of the forms above.
 pub fn parse(text: &str) -> Result<Selector, ApiError> {
-    split(text).into_iter().filter(|part| !part.is_empty()).map(requirement).collect::<Result<_, _>>().map(Selector)
+    split(text)
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .map(requirement)
+        .collect::<Result<_, _>>()
+        .map(Selector)
 }
 
 /// Splits at commas outside parentheses.
@@ -56,12 +65,23 @@ fn split(text: &str) -> Vec<&str> {
 fn requirement(part: &str) -> Result<Requirement, ApiError> {
     let set = |values: &str| -> Option<Vec<String>> {
         let inner = values.trim().strip_prefix('(')?.strip_suffix(')')?;
-        Some(inner.split(',').map(|value| value.trim().to_owned()).collect())
+        Some(
+            inner
+                .split(',')
+                .map(|value| value.trim().to_owned())
+                .collect(),
+        )
     };
     let parsed = if let Some((name, value)) = part.split_once("!=") {
-        Some(Requirement::NotIn(name.trim().to_owned(), vec![value.trim().to_owned()]))
+        Some(Requirement::NotIn(
+            name.trim().to_owned(),
+            vec![value.trim().to_owned()],
+        ))
     } else if let Some((name, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        Some(Requirement::In(name.trim().to_owned(), vec![value.trim().to_owned()]))
+        Some(Requirement::In(
+            name.trim().to_owned(),
+            vec![value.trim().to_owned()],
+        ))
     } else if let Some((name, values)) = part.split_once(" notin ") {
         set(values).map(|values| Requirement::NotIn(name.trim().to_owned(), values))
     } else if let Some((name, values)) = part.split_once(" in ") {
@@ -72,7 +92,9 @@ fn requirement(part: &str) -> Result<Requirement, ApiError> {
         (!part.contains(char::is_whitespace)).then(|| Requirement::Exists(part.to_owned()))
     };
     parsed.ok_or_else(|| {
-        let message = format!("'{part}' is no requirement; write for instance 'name = value' or 'name in (a, b)'");
+        let message = format!(
+            "'{part}' is no requirement; write for instance 'name = value' or 'name in (a, b)'"
+        );
         ApiError::InvalidArgument(vec![Violation::new("labelSelector", message)])
     })
 }
@@ -89,11 +111,25 @@ mod tests {
             _ => None,
         };
         let table = [
-            ("", true), ("a = 1", true), ("a==1,n/b=2", true), ("a = 2", false), ("a != 2", true), ("c != 2", true),
-            ("a in (1, 2), n/b in (2)", true), ("a notin (1,2)", false), ("a", true), ("c", false), ("!c", true), ("!a", false),
+            ("", true),
+            ("a = 1", true),
+            ("a==1,n/b=2", true),
+            ("a = 2", false),
+            ("a != 2", true),
+            ("c != 2", true),
+            ("a in (1, 2), n/b in (2)", true),
+            ("a notin (1,2)", false),
+            ("a", true),
+            ("c", false),
+            ("!c", true),
+            ("!a", false),
         ];
         for (text, expected) in table {
-            assert_eq!(parse(text).map(|selector| selector.matches(label)).ok(), Some(expected), "{text}");
+            assert_eq!(
+                parse(text).map(|selector| selector.matches(label)).ok(),
+                Some(expected),
+                "{text}"
+            );
         }
         assert!(parse("a in 1").is_err() && parse("a b").is_err());
     }
