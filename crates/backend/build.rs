@@ -7,11 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, exit};
 
 /// Source, and the file that it becomes. Sonames are those of the real driver.
-const PARTS: [(&str, &str); 3] = [
-    ("nvidia_smi", "nvidia-smi"),
-    ("libcuda", "libcuda.so.1"),
-    ("libnvidia_ml", "libnvidia-ml.so.1"),
-];
+const PARTS: [(&str, &str); 3] =
+    [("nvidia_smi", "nvidia-smi"), ("libcuda", "libcuda.so.1"), ("libnvidia_ml", "libnvidia-ml.so.1")];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -21,16 +18,12 @@ fn main() {
     let supported = variable("CARGO_CFG_TARGET_OS") == "linux"
         && ["x86_64", "aarch64"].contains(&variable("CARGO_CFG_TARGET_ARCH").as_str());
     if !supported {
-        println!(
-            "cargo::warning=no stand-in GPU driver for this target: --gpu simulated: will refuse to start"
-        );
+        println!("cargo::warning=no stand-in GPU driver for this target: --gpu simulated: will refuse to start");
         return;
     }
     let out = variable("OUT_DIR");
-    let compilers: Vec<_> = PARTS
-        .iter()
-        .map(|(source, file)| (source, compile(source, file, Path::new(&out))))
-        .collect();
+    let compilers: Vec<_> =
+        PARTS.iter().map(|(source, file)| (source, compile(source, file, Path::new(&out)))).collect();
     for (source, compiler) in compilers {
         let done = compiler.and_then(|mut child| child.wait());
         if !done.as_ref().is_ok_and(|status| status.success()) {
@@ -44,18 +37,8 @@ fn main() {
 fn compile(source: &str, file: &str, out: &Path) -> std::io::Result<Child> {
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc
-        .args([
-            "--edition=2024",
-            "-O",
-            "-Cpanic=abort",
-            "-Cstrip=symbols",
-            "-Ccodegen-units=1",
-        ])
-        .args([
-            "-Clto=fat",
-            "-Clink-arg=-nostdlib",
-            "-Clink-arg=-nostartfiles",
-        ])
+        .args(["--edition=2024", "-O", "-Cpanic=abort", "-Cstrip=symbols", "-Ccodegen-units=1"])
+        .args(["-Clto=fat", "-Clink-arg=-nostdlib", "-Clink-arg=-nostartfiles"])
         .args(["--crate-name", source, "-o"])
         .arg(out.join(file))
         .arg(format!("stand-in/{source}.rs"));

@@ -70,11 +70,7 @@ pub enum ApiError {
 }
 
 fn join(violations: &[Violation]) -> String {
-    violations
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 impl ApiError {
@@ -89,9 +85,7 @@ impl ApiError {
             Self::InvalidArgument(_) | Self::Malformed(_) => (400, "INVALID_ARGUMENT"),
             Self::FailedPrecondition(_) => (400, "FAILED_PRECONDITION"),
             Self::Unauthenticated => (401, "UNAUTHENTICATED"),
-            Self::PermissionDenied { .. } | Self::ServiceDisabled { .. } => {
-                (403, "PERMISSION_DENIED")
-            }
+            Self::PermissionDenied { .. } | Self::ServiceDisabled { .. } => (403, "PERMISSION_DENIED"),
             Self::NotFound { .. } => (404, "NOT_FOUND"),
             Self::AlreadyExists { .. } => (409, "ALREADY_EXISTS"),
             Self::Conflict(_) => (409, "ABORTED"),
@@ -118,11 +112,7 @@ impl ApiError {
             }
             Self::Malformed(ParseError::Unknown(fields)) => {
                 let violation = |(name, path): &(String, String)| {
-                    let field = if path.is_empty() {
-                        name.clone()
-                    } else {
-                        format!("{path}.{name}")
-                    };
+                    let field = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                     json!({"field": field, "description": "Cannot find field."})
                 };
                 Some(bad_request(fields.iter().map(violation).collect()))

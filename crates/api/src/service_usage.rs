@@ -29,9 +29,7 @@ impl Service {
         Self {
             name: format!("projects/{project_number}/services/{name}"),
             parent: format!("projects/{project_number}"),
-            config: Config {
-                name: name.to_owned(),
-            },
+            config: Config { name: name.to_owned() },
             state: if enabled { "ENABLED" } else { "DISABLED" }.to_owned(),
         }
     }

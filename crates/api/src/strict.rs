@@ -15,11 +15,7 @@ pub enum ParseError {
 
 fn unknown(fields: &[(String, String)]) -> String {
     let sentence = |(name, path): &(String, String)| {
-        let at = if path.is_empty() {
-            String::new()
-        } else {
-            format!(" at '{path}'")
-        };
+        let at = if path.is_empty() { String::new() } else { format!(" at '{path}'") };
         format!("Invalid JSON payload received. Unknown name \"{name}\"{at}: Cannot find field.")
     };
     fields.iter().map(sentence).collect::<Vec<_>>().join("\n")
@@ -30,11 +26,7 @@ fn unknown(fields: &[(String, String)]) -> String {
 /// # Errors
 /// [`ParseError`], naming every unknown field with its path.
 pub fn parse_strict<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParseError> {
-    let bytes = if bytes.trim_ascii().is_empty() {
-        b"{}"
-    } else {
-        bytes
-    };
+    let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     let mut fields = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let mut track = serde_path_to_error::Track::new();
@@ -46,20 +38,11 @@ pub fn parse_strict<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ParseError> 
     });
     let value = parsed.map_err(|error: serde_json::Error| {
         let path = track.path().to_string();
-        let at = if path == "." {
-            String::new()
-        } else {
-            format!(" at '{path}'")
-        };
+        let at = if path == "." { String::new() } else { format!(" at '{path}'") };
         ParseError::Malformed(format!("Invalid value{at}: {error}"))
     })?;
-    json.end()
-        .map_err(|error| ParseError::Malformed(error.to_string()))?;
-    if fields.is_empty() {
-        Ok(value)
-    } else {
-        Err(ParseError::Unknown(fields))
-    }
+    json.end().map_err(|error| ParseError::Malformed(error.to_string()))?;
+    if fields.is_empty() { Ok(value) } else { Err(ParseError::Unknown(fields)) }
 }
 
 /// `a.0.b` as `a[0].b`.
@@ -85,31 +68,19 @@ mod tests {
     #[test]
     fn s01_an_unknown_field_is_named_with_its_path() {
         let body = br#"{"spec": {"template": {"spec": {"containers": [{"image": "i", "imaje": "j"}], "x": 1}}}}"#;
-        let error = parse_strict::<Service>(body)
-            .expect_err("two unknown fields")
-            .to_string();
+        let error = parse_strict::<Service>(body).expect_err("two unknown fields").to_string();
         assert!(
-            error.contains(
-                "Unknown name \"imaje\" at 'spec.template.spec.containers[0]': Cannot find field."
-            ),
+            error.contains("Unknown name \"imaje\" at 'spec.template.spec.containers[0]': Cannot find field."),
             "{error}"
         );
-        assert!(
-            error.contains("Unknown name \"x\" at 'spec.template.spec'"),
-            "{error}"
-        );
+        assert!(error.contains("Unknown name \"x\" at 'spec.template.spec'"), "{error}");
     }
 
     #[test]
     fn s01_a_wrong_type_is_named_with_its_path() {
         let body = br#"{"spec": {"template": {"spec": {"timeoutSeconds": "soon"}}}}"#;
-        let error = parse_strict::<Service>(body)
-            .expect_err("no number")
-            .to_string();
-        assert!(
-            error.contains("spec.template.spec.timeoutSeconds"),
-            "{error}"
-        );
+        let error = parse_strict::<Service>(body).expect_err("no number").to_string();
+        assert!(error.contains("spec.template.spec.timeoutSeconds"), "{error}");
     }
 
     #[test]

@@ -14,8 +14,7 @@ use serde_json::{Map, Value, json};
 type Schemas = BTreeMap<String, BTreeMap<String, Value>>;
 
 fn schemas() -> Schemas {
-    serde_json::from_str(include_str!("../../../api/run.v1.schemas.json"))
-        .expect("the definition is JSON")
+    serde_json::from_str(include_str!("../../../api/run.v1.schemas.json")).expect("the definition is JSON")
 }
 
 /// A value of a shape with every property set.
@@ -35,26 +34,15 @@ fn sample(shape: &Value, schemas: &Schemas) -> Value {
 
 /// An object of a schema with every property set.
 fn whole(schema: &str, schemas: &Schemas) -> Value {
-    let properties = schemas
-        .get(schema)
-        .unwrap_or_else(|| panic!("{schema} is not in the definition"));
-    Value::Object(
-        properties
-            .iter()
-            .map(|(name, shape)| (name.clone(), sample(shape, schemas)))
-            .collect::<Map<_, _>>(),
-    )
+    let properties = schemas.get(schema).unwrap_or_else(|| panic!("{schema} is not in the definition"));
+    Value::Object(properties.iter().map(|(name, shape)| (name.clone(), sample(shape, schemas))).collect::<Map<_, _>>())
 }
 
 fn same<T: DeserializeOwned + Serialize>(schema: &str) {
     let whole = whole(schema, &schemas());
     let text = serde_json::to_vec(&whole).expect("JSON");
     let parsed: T = parse_strict(&text).unwrap_or_else(|error| panic!("{schema}: {error}"));
-    assert_eq!(
-        serde_json::to_value(parsed).expect("JSON"),
-        whole,
-        "{schema}"
-    );
+    assert_eq!(serde_json::to_value(parsed).expect("JSON"), whole, "{schema}");
 }
 
 #[test]
@@ -73,10 +61,7 @@ fn s01_every_published_field_is_read_and_written() {
 fn service(wire: run_v1::Service) -> Result<Service, Vec<String>> {
     let (parsed, violations) = service_from_wire(wire);
     if !violations.is_empty() {
-        return Err(violations
-            .into_iter()
-            .map(|violation| violation.field)
-            .collect());
+        return Err(violations.into_iter().map(|violation| violation.field).collect());
     }
     let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).expect("in range");
     Ok(Service {
@@ -138,14 +123,8 @@ fn g12_the_pages_yaml_is_understood() {
     let service = service(parse(&page())).expect("no violation");
     let template = &service.spec.template;
     assert_eq!(template.containers[0].gpu_count, Some(1));
-    assert_eq!(
-        template.gpu_type.as_ref().map(|gpu| gpu.as_str()),
-        Some("nvidia-l4")
-    );
-    assert_eq!(
-        (template.max_instances, template.cpu_throttling),
-        (Some(1), Some(false))
-    );
+    assert_eq!(template.gpu_type.as_ref().map(|gpu| gpu.as_str()), Some("nvidia-l4"));
+    assert_eq!((template.max_instances, template.cpu_throttling), (Some(1), Some(false)));
 }
 
 #[test]
@@ -156,10 +135,7 @@ fn s01_what_gcloud_writes_in_its_own_way_means_the_same() {
     annotations["run.googleapis.com/sessionAffinity"] = json!("");
     value["spec"]["template"]["spec"]["containers"][0]["name"] = json!("");
     value["status"] = json!({"address": {}});
-    assert_eq!(
-        service(parse(&value)).map(|s| s.spec),
-        service(parse(&page())).map(|s| s.spec)
-    );
+    assert_eq!(service(parse(&value)).map(|s| s.spec), service(parse(&page())).map(|s| s.spec));
 }
 
 #[test]
@@ -167,12 +143,10 @@ fn s01_what_cannot_be_honoured_is_named() {
     let mut value = page();
     let spec = &mut value["spec"]["template"]["spec"];
     spec["containers"][0]["envFrom"] = json!([{"prefix": "x"}]);
-    spec["containers"][0]["env"] =
-        json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "1"}}}]);
+    spec["containers"][0]["env"] = json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "1"}}}]);
     spec["containers"][0]["resources"]["limits"]["cpu"] = json!("lots");
     spec["volumes"] = json!([{"name": "v", "nfs": {"server": "s", "path": "/"}}]);
-    value["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/maxScale"] =
-        json!("many");
+    value["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/maxScale"] = json!("many");
     let mut fields = service(parse(&value)).expect_err("five violations");
     fields.sort();
     let template = "spec.template";

@@ -39,11 +39,7 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`PullError`].
-    async fn pull(
-        &self,
-        image: &str,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PulledImage, PullError>;
+    async fn pull(&self, image: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<PulledImage, PullError>;
 
     /// Records the instance durably and begins to start it; does not wait until it is ready. Does
     /// nothing if the id is known.
@@ -84,12 +80,7 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`PullError`].
-    async fn import(
-        &self,
-        path: &Path,
-        name: &str,
-        entrypoint: Vec<String>,
-    ) -> Result<PinnedImage, PullError>;
+    async fn import(&self, path: &Path, name: &str, entrypoint: Vec<String>) -> Result<PinnedImage, PullError>;
 
     /// The images that are here.
     fn images(&self) -> Vec<LocalImage>;

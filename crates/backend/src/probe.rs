@@ -35,9 +35,7 @@ pub(crate) async fn startup(probe: &Probe, port: u16, dial: &impl Dial) -> Resul
     let own_timeout = seconds(probe.timeout_seconds, 1);
     let mut before = None;
     loop {
-        let timeout = own_timeout
-            .min(budget.saturating_sub(begun.elapsed()))
-            .max(FIRST_PAUSE);
+        let timeout = own_timeout.min(budget.saturating_sub(begun.elapsed())).max(FIRST_PAUSE);
         let tried = Instant::now();
         let Err(mut reason) = once(&probe.check, port, dial, timeout).await else {
             return Ok(());
@@ -78,27 +76,13 @@ async fn once(check: &Check, port: u16, dial: &impl Dial, timeout: Duration) -> 
     let given = |own: &Option<u32>| own.and_then(|own| u16::try_from(own).ok()).unwrap_or(port);
     let tried = async {
         match check {
-            Check::Tcp { port } => dial
-                .dial(given(port))
-                .await
-                .map(drop)
-                .map_err(|error| reason(&error)),
-            Check::Http {
-                path,
-                port,
-                headers,
-            } => {
-                let stream = dial
-                    .dial(given(port))
-                    .await
-                    .map_err(|error| reason(&error))?;
+            Check::Tcp { port } => dial.dial(given(port)).await.map(drop).map_err(|error| reason(&error)),
+            Check::Http { path, port, headers } => {
+                let stream = dial.dial(given(port)).await.map_err(|error| reason(&error))?;
                 http(stream, path.as_deref().unwrap_or("/"), headers).await
             }
             Check::Grpc { port, service } => {
-                let stream = dial
-                    .dial(given(port))
-                    .await
-                    .map_err(|error| reason(&error))?;
+                let stream = dial.dial(given(port)).await.map_err(|error| reason(&error))?;
                 grpc::check(stream, service.as_deref().unwrap_or_default()).await
             }
         }
@@ -116,46 +100,25 @@ fn reason(error: &io::Error) -> String {
 }
 
 /// 200 to 399 passes.
-async fn http(
-    mut stream: TcpStream,
-    path: &str,
-    headers: &[(String, String)],
-) -> Result<(), String> {
-    let mut request =
-        format!("GET {path} HTTP/1.1\r\nConnection: close\r\nUser-Agent: GoogleHC/1.0\r\n");
-    if !headers
-        .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
-    {
+async fn http(mut stream: TcpStream, path: &str, headers: &[(String, String)]) -> Result<(), String> {
+    let mut request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\nUser-Agent: GoogleHC/1.0\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         request.push_str("Host: localhost\r\n");
     }
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .map_err(|error| reason(&error))?;
+    stream.write_all(request.as_bytes()).await.map_err(|error| reason(&error))?;
     let mut head = Vec::new();
     while !head.contains(&b'\n') && head.len() < MOST_HEAD {
-        if stream
-            .read_buf(&mut head)
-            .await
-            .map_err(|error| reason(&error))?
-            == 0
-        {
+        if stream.read_buf(&mut head).await.map_err(|error| reason(&error))? == 0 {
             break;
         }
     }
-    let line =
-        String::from_utf8_lossy(head.split(|byte| *byte == b'\n').next().unwrap_or_default())
-            .trim()
-            .to_owned();
-    let status = line
-        .strip_prefix("HTTP/")
-        .and_then(|rest| rest.split(' ').nth(1))
-        .and_then(|code| code.parse::<u16>().ok());
+    let line = String::from_utf8_lossy(head.split(|byte| *byte == b'\n').next().unwrap_or_default()).trim().to_owned();
+    let status =
+        line.strip_prefix("HTTP/").and_then(|rest| rest.split(' ').nth(1)).and_then(|code| code.parse::<u16>().ok());
     match status {
         Some(200..=399) => Ok(()),
         Some(other) => Err(format!("GET {path} answered {other}")),

@@ -54,28 +54,15 @@ impl SimBackend {
     ///
     /// # Errors
     /// When the simulated GPUs' files cannot be written.
-    pub fn open(
-        gpu: &GpuSetting,
-        data_dir: &Path,
-        logs: Arc<dyn LogSink>,
-    ) -> Result<Self, SimulationError> {
-        let shared = Shared {
-            instances: Mutex::default(),
-            changes: watch::Sender::new(0),
-            logs,
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-            gpus: Gpus::open(gpu, &published_types(), data_dir)?,
-        })
+    pub fn open(gpu: &GpuSetting, data_dir: &Path, logs: Arc<dyn LogSink>) -> Result<Self, SimulationError> {
+        let shared = Shared { instances: Mutex::default(), changes: watch::Sender::new(0), logs };
+        Ok(Self { shared: Arc::new(shared), gpus: Gpus::open(gpu, &published_types(), data_dir)? })
     }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Simulated>> {
-        self.instances
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes one instance and tells who listens.
@@ -91,13 +78,7 @@ impl Shared {
         let container = spec.containers[0].name.clone();
         let text = "simulated instance: no container runs";
         let time = chrono::Utc::now();
-        self.logs.line(LogLine {
-            spec: &spec,
-            container: &container,
-            stream: LogStream::System,
-            time,
-            text,
-        });
+        self.logs.line(LogLine { spec: &spec, container: &container, stream: LogStream::System, time, text });
         let fail = |failure| {
             self.update(&id, |instance| {
                 instance.observed.state = InstanceState::Failed(failure);
@@ -105,26 +86,16 @@ impl Shared {
             })
         };
         if image.starts_with("sim/exits") {
-            return fail(Failure::Exited {
-                container,
-                code: Some(1),
-                out_of_memory: false,
-                was_ready: false,
-            });
+            return fail(Failure::Exited { container, code: Some(1), out_of_memory: false, was_ready: false });
         }
         if image.starts_with("sim/never-listens") {
-            return fail(Failure::StartupProbe {
-                container,
-                last_error: "connection refused".to_owned(),
-            });
+            return fail(Failure::StartupProbe { container, last_error: "connection refused".to_owned() });
         }
         tokio::time::sleep(start_delay(&image)).await;
         let listener = match TcpListener::bind(("127.0.0.1", 0)).await {
             Ok(listener) => listener,
             Err(error) => {
-                return fail(Failure::Create {
-                    message: error.to_string(),
-                });
+                return fail(Failure::Create { message: error.to_string() });
             }
         };
         let port = listener.local_addr().map(|address| address.port()).ok();
@@ -141,19 +112,8 @@ impl Shared {
 
 /// `ms=N` of an image's name.
 fn start_delay(image: &str) -> Duration {
-    let digits = |text: &str| {
-        text.chars()
-            .take_while(char::is_ascii_digit)
-            .collect::<String>()
-            .parse()
-            .ok()
-    };
-    Duration::from_millis(
-        image
-            .split_once("ms=")
-            .and_then(|(_, rest)| digits(rest))
-            .unwrap_or(0),
-    )
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+    Duration::from_millis(image.split_once("ms=").and_then(|(_, rest)| digits(rest)).unwrap_or(0))
 }
 
 /// Answers every request of a connection alike. Bodies are not read: nobody sends any to a simulation.
@@ -184,56 +144,29 @@ impl Backend for SimBackend {
         "sim"
     }
 
-    async fn pull(
-        &self,
-        image: &str,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PulledImage, PullError> {
+    async fn pull(&self, image: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<PulledImage, PullError> {
         progress("Simulating the image.".to_owned());
         if image.starts_with("sim/missing") {
             return Err(PullError::NotFound(image.to_owned()));
         }
-        let pinned = PinnedImage {
-            reference: image.to_owned(),
-            digest: format!("sha256:{:064x}", 0),
-        };
-        Ok(PulledImage {
-            pinned,
-            env: Vec::new(),
-            exposed_ports: Vec::new(),
-        })
+        let pinned = PinnedImage { reference: image.to_owned(), digest: format!("sha256:{:064x}", 0) };
+        Ok(PulledImage { pinned, env: Vec::new(), exposed_ports: Vec::new() })
     }
 
     async fn start(&self, spec: InstanceSpec) -> io::Result<()> {
         let id = spec.id.clone();
         let now = chrono::Utc::now();
-        let stamps = Stamps {
-            creating: Some(now),
-            started: Some(now),
-            ..Stamps::default()
-        };
-        let observed = ObservedInstance {
-            spec: spec.clone(),
-            state: InstanceState::Starting,
-            stamps,
-            warnings: Vec::new(),
-        };
+        let stamps = Stamps { creating: Some(now), started: Some(now), ..Stamps::default() };
+        let observed =
+            ObservedInstance { spec: spec.clone(), state: InstanceState::Starting, stamps, warnings: Vec::new() };
         let mut instances = self.shared.lock();
         if instances.contains_key(&id) {
             return Ok(());
         }
-        instances.insert(
-            id.clone(),
-            Simulated {
-                observed,
-                port: None,
-                task: None,
-            },
-        );
+        instances.insert(id.clone(), Simulated { observed, port: None, task: None });
         drop(instances);
         let task = tokio::spawn(self.shared.clone().live(spec)).abort_handle();
-        self.shared
-            .update(&id, |instance| instance.task = Some(task));
+        self.shared.update(&id, |instance| instance.task = Some(task));
         Ok(())
     }
 
@@ -249,18 +182,12 @@ impl Backend for SimBackend {
     }
 
     async fn remove(&self, id: &InstanceId) {
-        self.shared
-            .lock()
-            .retain(|known, instance| known != id || !instance.observed.state.is_over());
+        self.shared.lock().retain(|known, instance| known != id || !instance.observed.state.is_over());
         self.shared.changes.send_modify(|count| *count += 1);
     }
 
     fn list(&self) -> Vec<ObservedInstance> {
-        self.shared
-            .lock()
-            .values()
-            .map(|instance| instance.observed.clone())
-            .collect()
+        self.shared.lock().values().map(|instance| instance.observed.clone()).collect()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -276,25 +203,13 @@ impl Backend for SimBackend {
     }
 
     async fn connect(&self, id: &InstanceId, _port: u16) -> io::Result<TcpStream> {
-        let port = self
-            .shared
-            .lock()
-            .get(id)
-            .and_then(|instance| instance.port);
+        let port = self.shared.lock().get(id).and_then(|instance| instance.port);
         TcpStream::connect(("127.0.0.1", port.ok_or(io::ErrorKind::NotFound)?)).await
     }
 
-    async fn import(
-        &self,
-        _path: &Path,
-        name: &str,
-        _entrypoint: Vec<String>,
-    ) -> Result<PinnedImage, PullError> {
+    async fn import(&self, _path: &Path, name: &str, _entrypoint: Vec<String>) -> Result<PinnedImage, PullError> {
         let message = "the sim backend keeps no images; use the oci backend".to_owned();
-        Err(PullError::Unusable {
-            image: name.to_owned(),
-            message,
-        })
+        Err(PullError::Unusable { image: name.to_owned(), message })
     }
 
     fn images(&self) -> Vec<LocalImage> {
@@ -303,10 +218,7 @@ impl Backend for SimBackend {
 
     async fn shutdown(&self, _leave_running: bool) {
         let mut instances = self.shared.lock();
-        instances
-            .values_mut()
-            .filter_map(|instance| instance.task.take())
-            .for_each(|task| task.abort());
+        instances.values_mut().filter_map(|instance| instance.task.take()).for_each(|task| task.abort());
         instances.clear();
     }
 }

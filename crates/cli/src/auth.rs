@@ -19,9 +19,7 @@ pub enum AuthCommand {
 
 pub(crate) fn run(target: &Target, command: &AuthCommand) -> Result<(), CliError> {
     match command {
-        AuthCommand::PrintAccessToken => {
-            writeln!(std::io::stdout(), "{}", client::read_token(target)?)?
-        }
+        AuthCommand::PrintAccessToken => writeln!(std::io::stdout(), "{}", client::read_token(target)?)?,
     }
     Ok(())
 }

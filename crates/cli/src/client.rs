@@ -14,9 +14,7 @@ use crate::server_file::{self, ServerFile};
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// No homerun runs where it was looked for.
-    #[error(
-        "no homerun runs on {0}; start one with `homerun up`, or name another with --data-dir or --server"
-    )]
+    #[error("no homerun runs on {0}; start one with `homerun up`, or name another with --data-dir or --server")]
     NotRunning(PathBuf),
     /// A file could not be read or written.
     #[error("cannot use {path}")]
@@ -28,9 +26,7 @@ pub enum CliError {
         source: io::Error,
     },
     /// A server was named without a token.
-    #[error(
-        "--server needs a token: give --token or HOMERUN_TOKEN (on the server: `homerun auth print-access-token`)"
-    )]
+    #[error("--server needs a token: give --token or HOMERUN_TOKEN (on the server: `homerun auth print-access-token`)")]
     NoToken,
     /// The server could not be reached.
     #[error("cannot reach homerun at {server}")]
@@ -102,44 +98,24 @@ impl Client {
         let http = reqwest::Client::new();
         if let Some(server) = &target.server {
             let token = target.token.clone().ok_or(CliError::NoToken)?;
-            return Ok(Self {
-                http,
-                base: server.trim_end_matches('/').to_owned(),
-                token,
-                file: None,
-            });
+            return Ok(Self { http, base: server.trim_end_matches('/').to_owned(), token, file: None });
         }
         let file = read_server_file(target)?;
         let token = match &target.token {
             Some(token) => token.clone(),
             None => read_token(target)?,
         };
-        Ok(Self {
-            http,
-            base: format!("http://{}", file.control),
-            token,
-            file: Some(file),
-        })
+        Ok(Self { http, base: format!("http://{}", file.control), token, file: Some(file) })
     }
 
     /// The default project and region.
     pub(crate) fn defaults(&self) -> (&str, &str) {
-        self.file.as_ref().map_or(("demo", "us-central1"), |file| {
-            (&file.project, &file.region)
-        })
+        self.file.as_ref().map_or(("demo", "us-central1"), |file| (&file.project, &file.region))
     }
 
     /// A call with an optional JSON body; answers with JSON.
-    pub(crate) async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, CliError> {
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.base))
-            .bearer_auth(&self.token);
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -148,20 +124,11 @@ impl Client {
 
     /// Uploads bytes.
     pub(crate) async fn upload(&self, path: &str, body: reqwest::Body) -> Result<Value, CliError> {
-        self.answer(
-            self.http
-                .post(format!("{}{path}", self.base))
-                .bearer_auth(&self.token)
-                .body(body),
-        )
-        .await
+        self.answer(self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).body(body)).await
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, CliError> {
-        let unreachable = |source| CliError::Unreachable {
-            server: self.base.clone(),
-            source,
-        };
+        let unreachable = |source| CliError::Unreachable { server: self.base.clone(), source };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(unreachable)?;
@@ -171,15 +138,9 @@ impl Client {
         }
         let message = match value["error"]["message"].as_str() {
             Some(message) => message.to_owned(),
-            None => format!(
-                "the server answered {status}: {}",
-                String::from_utf8_lossy(&bytes).trim()
-            ),
+            None => format!("the server answered {status}: {}", String::from_utf8_lossy(&bytes).trim()),
         };
-        Err(CliError::Api {
-            status: status.as_u16(),
-            message,
-        })
+        Err(CliError::Api { status: status.as_u16(), message })
     }
 }
 
@@ -187,10 +148,7 @@ impl Client {
 pub(crate) fn read_server_file(target: &Target) -> Result<ServerFile, CliError> {
     let dir = &target.data_dir;
     server_file::read(dir)
-        .map_err(|source| CliError::File {
-            path: dir.join("server.json"),
-            source,
-        })?
+        .map_err(|source| CliError::File { path: dir.join("server.json"), source })?
         .ok_or_else(|| CliError::NotRunning(dir.clone()))
 }
 

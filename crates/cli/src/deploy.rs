@@ -86,12 +86,8 @@ pub(crate) async fn run(target: &Target, args: &DeployArgs) -> Result<(), CliErr
     let place = Place::new(&client, &args.scope);
     let present = services::exists(&client, &place, &args.service).await?;
     if present.is_none() && args.image.is_none() {
-        let message =
-            "a new service needs an image, for instance --image localhost:5000/app:v1".to_owned();
-        return Err(CliError::Flag {
-            flag: "--image",
-            message,
-        });
+        let message = "a new service needs an image, for instance --image localhost:5000/app:v1".to_owned();
+        return Err(CliError::Flag { flag: "--image", message });
     }
     let exists = present.is_some();
     let mut service = present.unwrap_or_else(|| {
@@ -106,11 +102,7 @@ pub(crate) async fn run(target: &Target, args: &DeployArgs) -> Result<(), CliErr
     if args.allow_unauthenticated || args.no_allow_unauthenticated {
         set_public(&client, &place, &args.service, args.allow_unauthenticated).await?;
     }
-    if args.no_wait {
-        Ok(())
-    } else {
-        services::wait(&client, &place, &args.service).await
-    }
+    if args.no_wait { Ok(()) } else { services::wait(&client, &place, &args.service).await }
 }
 
 /// Writes the flags into the service. An explicit revision name belongs to the revision before.
@@ -121,18 +113,9 @@ fn edit(service: &mut Value, args: &DeployArgs) -> Result<(), CliError> {
         metadata.remove("name");
     }
     let annotations = [
-        (
-            "autoscaling.knative.dev/minScale",
-            args.min_instances.map(|count| count.to_string()),
-        ),
-        (
-            "autoscaling.knative.dev/maxScale",
-            args.max_instances.map(|count| count.to_string()),
-        ),
-        (
-            "homerun.dev/idle-timeout",
-            args.idle_timeout.map(|seconds| format!("{seconds}s")),
-        ),
+        ("autoscaling.knative.dev/minScale", args.min_instances.map(|count| count.to_string())),
+        ("autoscaling.knative.dev/maxScale", args.max_instances.map(|count| count.to_string())),
+        ("homerun.dev/idle-timeout", args.idle_timeout.map(|seconds| format!("{seconds}s"))),
         ("run.googleapis.com/cpu-throttling", throttling(args)),
     ];
     for (name, value) in annotations {
@@ -149,10 +132,7 @@ fn edit(service: &mut Value, args: &DeployArgs) -> Result<(), CliError> {
     {
         spec.remove("nodeSelector");
     }
-    for (name, value) in [
-        ("containerConcurrency", args.concurrency),
-        ("timeoutSeconds", args.timeout),
-    ] {
+    for (name, value) in [("containerConcurrency", args.concurrency), ("timeoutSeconds", args.timeout)] {
         if let Some(value) = value {
             spec[name] = json!(value);
         }
@@ -161,11 +141,7 @@ fn edit(service: &mut Value, args: &DeployArgs) -> Result<(), CliError> {
     if let Some(image) = &args.image {
         container["image"] = json!(image);
     }
-    for (name, value) in [
-        ("cpu", &args.cpu),
-        ("memory", &args.memory),
-        ("nvidia.com/gpu", &args.gpu),
-    ] {
+    for (name, value) in [("cpu", &args.cpu), ("memory", &args.memory), ("nvidia.com/gpu", &args.gpu)] {
         if let Some(value) = value {
             container["resources"]["limits"][name] = json!(value);
         }
@@ -185,9 +161,7 @@ fn edit(service: &mut Value, args: &DeployArgs) -> Result<(), CliError> {
 /// Makes every deploy a revision, also where nothing else changes, as gcloud's does: ten letters that
 /// were not used before.
 fn nonce() -> String {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let mut rest = since.as_nanos();
     let letters = std::iter::repeat_with(|| {
         let letter = (rest % 26) as u8;
@@ -200,10 +174,7 @@ fn nonce() -> String {
 /// The container with a port, or the only one.
 fn ingress_container(spec: &mut Value) -> &mut Value {
     let containers = spec["containers"].as_array().map_or(&[][..], Vec::as_slice);
-    let index = containers
-        .iter()
-        .position(|container| container.get("ports").is_some())
-        .unwrap_or(0);
+    let index = containers.iter().position(|container| container.get("ports").is_some()).unwrap_or(0);
     &mut spec["containers"][index]
 }
 
@@ -216,16 +187,10 @@ fn environment(container: &mut Value, args: &DeployArgs) -> Result<(), CliError>
     if !args.set_env_vars.is_empty() {
         env.clear();
     }
-    for (flag, pairs) in [
-        ("--set-env-vars", &args.set_env_vars),
-        ("--update-env-vars", &args.update_env_vars),
-    ] {
+    for (flag, pairs) in [("--set-env-vars", &args.set_env_vars), ("--update-env-vars", &args.update_env_vars)] {
         for pair in pairs {
             let Some((name, value)) = pair.split_once('=') else {
-                return Err(CliError::Flag {
-                    flag,
-                    message: format!("'{pair}' is not KEY=VALUE"),
-                });
+                return Err(CliError::Flag { flag, message: format!("'{pair}' is not KEY=VALUE") });
             };
             env.retain(|var| var["name"] != name);
             env.push(json!({"name": name, "value": value}));
@@ -237,44 +202,21 @@ fn environment(container: &mut Value, args: &DeployArgs) -> Result<(), CliError>
     Ok(())
 }
 
-async fn set_public(
-    client: &Client,
-    place: &Place,
-    service: &str,
-    public: bool,
-) -> Result<(), CliError> {
+async fn set_public(client: &Client, place: &Place, service: &str, public: bool) -> Result<(), CliError> {
     let resource = place.service(service);
-    let mut policy = client
-        .call(Method::GET, &format!("{resource}:getIamPolicy"), None)
-        .await?;
+    let mut policy = client.call(Method::GET, &format!("{resource}:getIamPolicy"), None).await?;
     let mut bindings: Vec<Value> = policy["bindings"].as_array().cloned().unwrap_or_default();
     let members = |binding: &Value| -> Vec<Value> {
         let all = binding["members"].as_array().cloned().unwrap_or_default();
-        all.into_iter()
-            .filter(|member| member != "allUsers")
-            .collect()
+        all.into_iter().filter(|member| member != "allUsers").collect()
     };
-    for binding in bindings
-        .iter_mut()
-        .filter(|binding| binding["role"] == "roles/run.invoker")
-    {
+    for binding in bindings.iter_mut().filter(|binding| binding["role"] == "roles/run.invoker") {
         binding["members"] = json!(members(binding));
     }
     if public {
         bindings.push(json!({"role": "roles/run.invoker", "members": ["allUsers"]}));
     }
-    bindings.retain(|binding| {
-        binding["members"]
-            .as_array()
-            .is_some_and(|members| !members.is_empty())
-    });
+    bindings.retain(|binding| binding["members"].as_array().is_some_and(|members| !members.is_empty()));
     policy["bindings"] = json!(bindings);
-    client
-        .call(
-            Method::POST,
-            &format!("{resource}:setIamPolicy"),
-            Some(&json!({"policy": policy})),
-        )
-        .await
-        .map(drop)
+    client.call(Method::POST, &format!("{resource}:setIamPolicy"), Some(&json!({"policy": policy}))).await.map(drop)
 }

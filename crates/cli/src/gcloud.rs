@@ -13,15 +13,8 @@ use crate::Target;
 use crate::client::{self, CliError};
 
 /// The gcloud services that homerun answers for.
-const SERVICES: [&str; 7] = [
-    "run",
-    "serviceusage",
-    "logging",
-    "iam",
-    "cloudresourcemanager",
-    "cloudquotas",
-    "monitoring",
-];
+const SERVICES: [&str; 7] =
+    ["run", "serviceusage", "logging", "iam", "cloudresourcemanager", "cloudquotas", "monitoring"];
 
 /// Flags of `homerun gcloud-env`.
 #[derive(Debug, Args)]
@@ -42,11 +35,7 @@ pub struct SetupArgs {
 pub(crate) fn env(target: &Target, args: &EnvArgs) -> Result<(), CliError> {
     let mut out = std::io::stdout();
     for (section, name, value) in settings(target)? {
-        let variable = format!(
-            "CLOUDSDK_{}_{}",
-            section.to_uppercase(),
-            name.to_uppercase()
-        );
+        let variable = format!("CLOUDSDK_{}_{}", section.to_uppercase(), name.to_uppercase());
         if args.unset {
             writeln!(out, "unset {variable}")?;
         } else {
@@ -60,28 +49,13 @@ pub(crate) fn setup(target: &Target, args: &SetupArgs) -> Result<(), CliError> {
     let settings = settings(target)?;
     // It fails when the configuration is there already, which is as good.
     Command::new("gcloud")
-        .args([
-            "config",
-            "configurations",
-            "create",
-            &args.configuration,
-            "--no-activate",
-            "--quiet",
-        ])
+        .args(["config", "configurations", "create", &args.configuration, "--no-activate", "--quiet"])
         .output()
         .map_err(CliError::Gcloud)?;
     for (section, name, value) in settings {
         let setting = format!("{section}/{name}");
         let output = Command::new("gcloud")
-            .args([
-                "config",
-                "set",
-                &setting,
-                &value,
-                "--configuration",
-                &args.configuration,
-                "--quiet",
-            ])
+            .args(["config", "set", &setting, &value, "--configuration", &args.configuration, "--quiet"])
             .output()
             .map_err(CliError::Gcloud)?;
         if !output.status.success() {
@@ -101,10 +75,7 @@ pub(crate) fn setup(target: &Target, args: &SetupArgs) -> Result<(), CliError> {
 fn settings(target: &Target) -> Result<Vec<(&'static str, &'static str, String)>, CliError> {
     let file = client::read_server_file(target)?;
     let token = client::token_path(target);
-    let token = std::path::absolute(&token).map_err(|source| CliError::File {
-        path: token,
-        source,
-    })?;
+    let token = std::path::absolute(&token).map_err(|source| CliError::File { path: token, source })?;
     let mut settings = vec![
         ("core", "project", file.project),
         ("run", "region", file.region),
@@ -113,28 +84,14 @@ fn settings(target: &Target) -> Result<Vec<(&'static str, &'static str, String)>
         ("proxy", "port", file.control.port().to_string()),
         ("auth", "access_token_file", token.display().to_string()),
         ("core", "disable_usage_reporting", "true".to_owned()),
-        (
-            "component_manager",
-            "disable_update_check",
-            "true".to_owned(),
-        ),
+        ("component_manager", "disable_update_check", "true".to_owned()),
     ];
-    settings.extend(SERVICES.map(|name| {
-        (
-            "api_endpoint_overrides",
-            name,
-            format!("http://{name}.localhost/"),
-        )
-    }));
+    settings.extend(SERVICES.map(|name| ("api_endpoint_overrides", name, format!("http://{name}.localhost/"))));
     Ok(settings)
 }
 
 /// Quotes for a POSIX shell.
 fn quote(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
-    if value.chars().all(plain) {
-        value.to_owned()
-    } else {
-        format!("'{}'", value.replace('\'', r"'\''"))
-    }
+    if value.chars().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
 }

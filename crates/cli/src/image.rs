@@ -39,26 +39,14 @@ pub enum ImageCommand {
 pub(crate) async fn run(target: &Target, command: ImageCommand) -> Result<(), CliError> {
     let client = Client::new(target)?;
     match command {
-        ImageCommand::Import {
-            path,
-            name,
-            entrypoint,
-        } => import(&client, path, &name, entrypoint.as_deref()).await,
+        ImageCommand::Import { path, name, entrypoint } => import(&client, path, &name, entrypoint.as_deref()).await,
         ImageCommand::List { format } => list(&client, format).await,
     }
 }
 
 /// Uploads an archive. A folder is on this machine, where the server is too: it reads it itself.
-async fn import(
-    client: &Client,
-    path: PathBuf,
-    name: &str,
-    entrypoint: Option<&str>,
-) -> Result<(), CliError> {
-    let failed = |source| CliError::File {
-        path: path.clone(),
-        source,
-    };
+async fn import(client: &Client, path: PathBuf, name: &str, entrypoint: Option<&str>) -> Result<(), CliError> {
+    let failed = |source| CliError::File { path: path.clone(), source };
     let mut query = form(&[("name", name)]);
     if let Some(entrypoint) = entrypoint {
         query.push_str(&form(&[("&entrypoint", entrypoint)]));
@@ -66,25 +54,13 @@ async fn import(
     let answer = if std::fs::metadata(&path).map_err(failed)?.is_dir() {
         let folder = std::fs::canonicalize(&path).map_err(failed)?;
         query.push_str(&form(&[("&path", &folder.to_string_lossy())]));
-        client
-            .call(
-                Method::POST,
-                &format!("/homerun/v1/images:import?{query}"),
-                None,
-            )
-            .await?
+        client.call(Method::POST, &format!("/homerun/v1/images:import?{query}"), None).await?
     } else {
         let file = tokio::fs::File::open(&path).await.map_err(failed)?;
         let body = reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, 256 << 10));
-        client
-            .upload(&format!("/homerun/v1/images:import?{query}"), body)
-            .await?
+        client.upload(&format!("/homerun/v1/images:import?{query}"), body).await?
     };
-    writeln!(
-        std::io::stdout(),
-        "Imported {}",
-        output::text(&answer, "/reference")
-    )?;
+    writeln!(std::io::stdout(), "Imported {}", output::text(&answer, "/reference"))?;
     Ok(())
 }
 
@@ -99,16 +75,8 @@ async fn list(client: &Client, format: Format) -> Result<(), CliError> {
                 .images
                 .into_iter()
                 .map(|image| {
-                    let created = image
-                        .create_time
-                        .format("%Y-%m-%d %H:%M:%S UTC")
-                        .to_string();
-                    vec![
-                        image.name,
-                        image.digest,
-                        format!("{} MiB", image.size_bytes >> 20),
-                        created,
-                    ]
+                    let created = image.create_time.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+                    vec![image.name, image.digest, format!("{} MiB", image.size_bytes >> 20), created]
                 })
                 .collect();
             output::table(&["IMAGE", "DIGEST", "SIZE", "CREATED"], &rows)?;
@@ -129,8 +97,5 @@ fn form(pairs: &[(&str, &str)]) -> String {
             })
             .collect()
     };
-    pairs
-        .iter()
-        .map(|(key, value)| format!("{key}={}", escape(value)))
-        .collect()
+    pairs.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect()
 }

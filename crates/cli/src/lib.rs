@@ -34,14 +34,10 @@ pub struct Target {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Print shell exports that point the installed gcloud at this homerun
-    #[command(
-        after_help = "Example:\n  eval \"$(homerun gcloud-env)\"\n  gcloud run services list"
-    )]
+    #[command(after_help = "Example:\n  eval \"$(homerun gcloud-env)\"\n  gcloud run services list")]
     GcloudEnv(gcloud::EnvArgs),
     /// Write the same settings as a named gcloud configuration
-    #[command(
-        after_help = "Example:\n  homerun gcloud-setup\n  gcloud --configuration homerun run services list"
-    )]
+    #[command(after_help = "Example:\n  homerun gcloud-setup\n  gcloud --configuration homerun run services list")]
     GcloudSetup(gcloud::SetupArgs),
     /// Deploy and look after services, with gcloud run's verbs and flags
     Run {
@@ -86,9 +82,7 @@ pub fn default_data_dir() -> PathBuf {
     let own = || {
         std::env::var_os("XDG_DATA_HOME")
             .map(PathBuf::from)
-            .or_else(|| {
-                std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"))
-            })
+            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")))
     };
     match own() {
         Some(base) if !is_root() => base.join("homerun"),
@@ -97,8 +91,7 @@ pub fn default_data_dir() -> PathBuf {
 }
 
 fn is_root() -> bool {
-    std::fs::metadata("/proc/self")
-        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+    std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
 }
 
 /// Runs a client command.
@@ -109,12 +102,8 @@ pub async fn run(command: Command, target: &Target) -> Result<(), CliError> {
     match command {
         Command::GcloudEnv(args) => gcloud::env(target, &args),
         Command::GcloudSetup(args) => gcloud::setup(target, &args),
-        Command::Run {
-            command: RunCommand::Deploy(args),
-        } => deploy::run(target, &args).await,
-        Command::Run {
-            command: RunCommand::Services { command },
-        } => services::run(target, command).await,
+        Command::Run { command: RunCommand::Deploy(args) } => deploy::run(target, &args).await,
+        Command::Run { command: RunCommand::Services { command } } => services::run(target, command).await,
         Command::Auth { command } => auth::run(target, &command),
         Command::Image { command } => image::run(target, command).await,
         Command::Status(args) => status::run(target, &args).await,

@@ -19,21 +19,13 @@ pub enum Format {
 /// Prints columns under their headings, each as wide as it needs.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .chain([headings[column].chars().count()])
-            .max()
-            .unwrap_or(0)
+        rows.iter().map(|row| row[column].chars().count()).chain([headings[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let mut out = io::stdout().lock();
     let heading: Vec<String> = headings.iter().map(|text| (*text).to_owned()).collect();
     for row in std::iter::once(&heading).chain(rows) {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(text, width)| format!("{text:<width$}"))
-            .collect();
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}")).collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;
     }
     Ok(())

@@ -36,9 +36,7 @@ pub enum ServicesCommand {
         format: Format,
     },
     /// Show a service
-    #[command(
-        after_help = "Example:\n  homerun run services describe hello --format yaml > service.yaml"
-    )]
+    #[command(after_help = "Example:\n  homerun run services describe hello --format yaml > service.yaml")]
     Describe {
         /// The service's name
         service: String,
@@ -85,10 +83,7 @@ impl Place {
     }
 
     pub(crate) fn services(&self) -> String {
-        format!(
-            "/v1/projects/{}/locations/{}/services",
-            self.project, self.region
-        )
+        format!("/v1/projects/{}/locations/{}/services", self.project, self.region)
     }
 
     pub(crate) fn service(&self, name: &str) -> String {
@@ -100,11 +95,7 @@ pub(crate) async fn run(target: &Target, command: ServicesCommand) -> Result<(),
     let client = Client::new(target)?;
     match command {
         ServicesCommand::List { scope, format } => list(&client, &scope, format).await,
-        ServicesCommand::Describe {
-            service,
-            scope,
-            format,
-        } => {
+        ServicesCommand::Describe { service, scope, format } => {
             let path = Place::new(&client, &scope).service(&service);
             let found = client.call(Method::GET, &path, None).await?;
             match format {
@@ -115,11 +106,7 @@ pub(crate) async fn run(target: &Target, command: ServicesCommand) -> Result<(),
             Ok(())
         }
         ServicesCommand::Replace { file, scope } => replace(&client, &file, &scope).await,
-        ServicesCommand::Delete {
-            service,
-            scope,
-            quiet,
-        } => delete(&client, &service, &scope, quiet).await,
+        ServicesCommand::Delete { service, scope, quiet } => delete(&client, &service, &scope, quiet).await,
     }
 }
 
@@ -166,19 +153,11 @@ async fn replace(client: &Client, file: &PathBuf, scope: &Scope) -> Result<(), C
     } else {
         std::fs::read_to_string(file)
     }
-    .map_err(|source| CliError::File {
-        path: file.clone(),
-        source,
-    })?;
-    let service: Value = serde_saphyr::from_str(&text).map_err(|error| CliError::Yaml {
-        path: file.clone(),
-        message: error.to_string(),
-    })?;
+    .map_err(|source| CliError::File { path: file.clone(), source })?;
+    let service: Value = serde_saphyr::from_str(&text)
+        .map_err(|error| CliError::Yaml { path: file.clone(), message: error.to_string() })?;
     let Some(name) = service["metadata"]["name"].as_str().map(str::to_owned) else {
-        return Err(CliError::Yaml {
-            path: file.clone(),
-            message: "metadata.name is missing".to_owned(),
-        });
+        return Err(CliError::Yaml { path: file.clone(), message: "metadata.name is missing".to_owned() });
     };
     let place = Place::new(client, scope);
     let exists = exists(client, &place, &name).await?.is_some();
@@ -187,11 +166,7 @@ async fn replace(client: &Client, file: &PathBuf, scope: &Scope) -> Result<(), C
 }
 
 /// A service, if it exists.
-pub(crate) async fn exists(
-    client: &Client,
-    place: &Place,
-    name: &str,
-) -> Result<Option<Value>, CliError> {
+pub(crate) async fn exists(client: &Client, place: &Place, name: &str) -> Result<Option<Value>, CliError> {
     match client.call(Method::GET, &place.service(name), None).await {
         Ok(found) => Ok(Some(found)),
         Err(CliError::Api { status: 404, .. }) => Ok(None),
@@ -207,11 +182,7 @@ pub(crate) async fn put(
     service: &Value,
     exists: bool,
 ) -> Result<(), CliError> {
-    let (method, path) = if exists {
-        (Method::PUT, place.service(name))
-    } else {
-        (Method::POST, place.services())
-    };
+    let (method, path) = if exists { (Method::PUT, place.service(name)) } else { (Method::POST, place.services()) };
     client.call(method, &path, Some(service)).await.map(drop)
 }
 
@@ -222,9 +193,7 @@ pub(crate) async fn wait(client: &Client, place: &Place, name: &str) -> Result<(
         let service = client.call(Method::GET, &place.service(name), None).await?;
         let current = service["status"]["observedGeneration"] == service["metadata"]["generation"];
         let ready = condition(&service, "Ready").filter(|_| current);
-        let message = ready
-            .map_or("", |ready| ready["message"].as_str().unwrap_or(""))
-            .to_owned();
+        let message = ready.map_or("", |ready| ready["message"].as_str().unwrap_or("")).to_owned();
         match ready.and_then(|ready| ready["status"].as_str()) {
             Some("True") => {
                 let mut out = std::io::stdout();
@@ -234,11 +203,7 @@ pub(crate) async fn wait(client: &Client, place: &Place, name: &str) -> Result<(
                     "Service [{name}] revision [{revision}] is ready after {:.1} s.",
                     begun.elapsed().as_secs_f64()
                 )?;
-                writeln!(
-                    out,
-                    "Service URL: {}",
-                    output::text(&service, "/status/url")
-                )?;
+                writeln!(out, "Service URL: {}", output::text(&service, "/status/url"))?;
                 return Ok(());
             }
             Some("False") => return Err(CliError::NotReady(message)),
@@ -255,10 +220,7 @@ pub(crate) async fn wait(client: &Client, place: &Place, name: &str) -> Result<(
 async fn delete(client: &Client, name: &str, scope: &Scope, quiet: bool) -> Result<(), CliError> {
     let place = Place::new(client, scope);
     if !quiet && std::io::stdin().is_terminal() {
-        eprint!(
-            "Service [{name}] in {} will be deleted with its revisions and instances. Go on (y/N)? ",
-            place.region
-        );
+        eprint!("Service [{name}] in {} will be deleted with its revisions and instances. Go on (y/N)? ", place.region);
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
         if !answer.trim().eq_ignore_ascii_case("y") {
@@ -266,9 +228,7 @@ async fn delete(client: &Client, name: &str, scope: &Scope, quiet: bool) -> Resu
             return Ok(());
         }
     }
-    client
-        .call(Method::DELETE, &place.service(name), None)
-        .await?;
+    client.call(Method::DELETE, &place.service(name), None).await?;
     while exists(client, &place, name).await?.is_some() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -277,8 +237,5 @@ async fn delete(client: &Client, name: &str, scope: &Scope, quiet: bool) -> Resu
 }
 
 fn condition<'a>(service: &'a Value, kind: &str) -> Option<&'a Value> {
-    service["status"]["conditions"]
-        .as_array()?
-        .iter()
-        .find(|condition| condition["type"] == kind)
+    service["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }

@@ -31,11 +31,7 @@ pub(crate) async fn run(target: &Target, args: &StatusArgs) -> Result<(), CliErr
 
 fn print(status: &own::Status) -> std::io::Result<()> {
     let mut out = std::io::stdout();
-    writeln!(
-        out,
-        "homerun {} ({} backend)\n",
-        status.version, status.backend
-    )?;
+    writeln!(out, "homerun {} ({} backend)\n", status.version, status.backend)?;
     let services = status.services.iter().map(|service| {
         vec![
             service.name.clone(),
@@ -46,33 +42,13 @@ fn print(status: &own::Status) -> std::io::Result<()> {
             service.url.clone(),
         ]
     });
-    section(
-        "Services",
-        &["SERVICE", "REGION", "STATE", "INSTANCES", "WAITING", "URL"],
-        services.collect(),
-    )?;
+    section("Services", &["SERVICE", "REGION", "STATE", "INSTANCES", "WAITING", "URL"], services.collect())?;
     let instances = status.instances.iter().map(|instance| {
-        let start = instance
-            .start_millis
-            .map_or("-".to_owned(), |millis| format!("{millis:.0} ms"));
-        let gpus = if instance.gpus.is_empty() {
-            "-".to_owned()
-        } else {
-            instance.gpus.len().to_string()
-        };
-        vec![
-            instance.id.clone(),
-            instance.state.clone(),
-            instance.in_flight.to_string(),
-            gpus,
-            start,
-        ]
+        let start = instance.start_millis.map_or("-".to_owned(), |millis| format!("{millis:.0} ms"));
+        let gpus = if instance.gpus.is_empty() { "-".to_owned() } else { instance.gpus.len().to_string() };
+        vec![instance.id.clone(), instance.state.clone(), instance.in_flight.to_string(), gpus, start]
     });
-    section(
-        "Instances",
-        &["INSTANCE", "STATE", "REQUESTS", "GPU", "START"],
-        instances.collect(),
-    )?;
+    section("Instances", &["INSTANCE", "STATE", "REQUESTS", "GPU", "START"], instances.collect())?;
     let gpus = status.gpus.iter().map(|gpu| {
         let simulated = if gpu.simulated { " (simulated)" } else { "" };
         vec![
@@ -82,11 +58,7 @@ fn print(status: &own::Status) -> std::io::Result<()> {
         ]
     });
     section("GPUs", &["GPU", "TYPE", "HELD BY"], gpus.collect())?;
-    for service in status
-        .services
-        .iter()
-        .filter(|service| service.state == "failed")
-    {
+    for service in status.services.iter().filter(|service| service.state == "failed") {
         writeln!(out, "! {}: {}", service.name, service.message)?;
     }
     for warning in &status.warnings {

@@ -29,11 +29,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 impl Ingress {
     /// Serves clients until `shutdown` is ready; then requests in flight may end within
     /// [`Settings::drain`], and what is left is cut off.
-    pub async fn serve(
-        self: Arc<Self>,
-        listener: TcpListener,
-        shutdown: impl Future<Output = ()> + Send,
-    ) {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
         let (stop, stopping) = watch::channel(false);
         // Each connection holds a sender; when all are gone the receiver ends.
         let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
@@ -49,9 +45,7 @@ impl Ingress {
                     let (ingress, builder) = (self.clone(), builder.clone());
                     let (open, stopping) = (open.clone(), stopping.clone());
                     tokio::spawn(async move {
-                        ingress
-                            .serve_connection(stream, peer, &builder, stopping)
-                            .await;
+                        ingress.serve_connection(stream, peer, &builder, stopping).await;
                         drop(open);
                     });
                 }
@@ -83,14 +77,7 @@ impl Ingress {
         let requests = activity.clone();
         let service = service_fn(move |request| {
             let (ingress, active) = (self.clone(), requests.begin());
-            async move {
-                Ok::<_, Infallible>(
-                    ingress
-                        .answer(request, peer)
-                        .await
-                        .map(|body| body.keeping(active)),
-                )
-            }
+            async move { Ok::<_, Infallible>(ingress.answer(request, peer).await.map(|body| body.keeping(active))) }
         });
         let stream = TokioIo::new(Watched::new(stream, activity.clone()));
         let mut connection = pin!(builder.serve_connection_with_upgrades(stream, service));
@@ -139,8 +126,5 @@ fn builder(settings: &Settings) -> auto::Builder<TokioExecutor> {
 /// Errors of the connection that was to be accepted, not of the listener (accept(2)).
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }

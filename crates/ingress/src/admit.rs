@@ -13,12 +13,7 @@ const SERVERLESS_AUTHORIZATION: HeaderName = HeaderName::from_static("x-serverle
 pub trait Authorize: Send + Sync + 'static {
     /// Whether the caller may invoke the service. `bearer` is the token it sent; `audience_host` the
     /// host it sent it to, as an identity token's audience names it (lower case, without a port).
-    async fn may_invoke(
-        &self,
-        service: &ServiceKey,
-        bearer: Option<&str>,
-        audience_host: &str,
-    ) -> Invocation;
+    async fn may_invoke(&self, service: &ServiceKey, bearer: Option<&str>, audience_host: &str) -> Invocation;
 }
 
 /// The answer of [`Authorize::may_invoke`].
@@ -34,14 +29,10 @@ pub enum Invocation {
 
 /// The bearer token of a request and the header that has it.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<(HeaderName, &str)> {
-    [SERVERLESS_AUTHORIZATION, AUTHORIZATION]
-        .into_iter()
-        .find_map(|name| {
-            let (scheme, token) = headers.get(&name)?.to_str().ok()?.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then_some((name, token.trim()))
-        })
+    [SERVERLESS_AUTHORIZATION, AUTHORIZATION].into_iter().find_map(|name| {
+        let (scheme, token) = headers.get(&name)?.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some((name, token.trim()))
+    })
 }
 
 /// Makes the token that admitted the request useless to the container, which must not be able to act
@@ -52,10 +43,7 @@ pub(crate) fn disarm(headers: &mut HeaderMap) {
         return;
     };
     let unsigned = match token.split('.').collect::<Vec<_>>()[..] {
-        [head, claims, _] => HeaderValue::try_from(format!(
-            "Bearer {head}.{claims}.SIGNATURE_REMOVED_BY_GOOGLE"
-        ))
-        .ok(),
+        [head, claims, _] => HeaderValue::try_from(format!("Bearer {head}.{claims}.SIGNATURE_REMOVED_BY_GOOGLE")).ok(),
         _ => None,
     };
     match unsigned {
@@ -73,16 +61,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer own"));
         assert_eq!(bearer(&headers).unwrap().1, "own");
-        headers.insert(
-            SERVERLESS_AUTHORIZATION,
-            HeaderValue::from_static("bearer a.b.c"),
-        );
+        headers.insert(SERVERLESS_AUTHORIZATION, HeaderValue::from_static("bearer a.b.c"));
         assert_eq!(bearer(&headers).unwrap().1, "a.b.c");
         disarm(&mut headers);
-        assert_eq!(
-            headers[SERVERLESS_AUTHORIZATION],
-            "Bearer a.b.SIGNATURE_REMOVED_BY_GOOGLE"
-        );
+        assert_eq!(headers[SERVERLESS_AUTHORIZATION], "Bearer a.b.SIGNATURE_REMOVED_BY_GOOGLE");
         assert_eq!(headers[AUTHORIZATION], "Bearer own");
         headers.remove(SERVERLESS_AUTHORIZATION);
         disarm(&mut headers);

@@ -34,10 +34,7 @@ impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
@@ -90,24 +87,15 @@ impl Body {
     /// A body that ingress wrote itself.
     pub(crate) fn text(text: impl Into<Bytes>) -> Self {
         let text = text.into();
-        Self {
-            kind: Kind::Text((!text.is_empty()).then_some(text)),
-            active: None,
-        }
+        Self { kind: Kind::Text((!text.is_empty()).then_some(text)), active: None }
     }
 
     pub(crate) fn relay(relay: Relay) -> Self {
-        Self {
-            kind: Kind::Relay(Arc::new(Mutex::new(relay)), None),
-            active: None,
-        }
+        Self { kind: Kind::Relay(Arc::new(Mutex::new(relay)), None), active: None }
     }
 
     pub(crate) fn keeping(self, active: Active) -> Self {
-        Self {
-            active: Some(active),
-            ..self
-        }
+        Self { active: Some(active), ..self }
     }
 }
 
@@ -115,10 +103,7 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self { kind, active } = &mut *self;
         match kind {
             Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
@@ -126,9 +111,7 @@ impl HttpBody for Body {
                 let mut relay = lock(shared);
                 let frame = relay.poll_frame(cx);
                 if keeper.is_none() && frame.is_ready() && relay.held.is_some() {
-                    *keeper = active
-                        .as_ref()
-                        .map(|active| Keeper::new(shared, relay.deadline.deadline(), active));
+                    *keeper = active.as_ref().map(|active| Keeper::new(shared, relay.deadline.deadline(), active));
                 }
                 frame
             }
@@ -144,9 +127,7 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Text(text) => {
-                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
-            }
+            Kind::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Kind::Relay(shared, _) => lock(shared).inner.size_hint(),
         }
     }
@@ -214,10 +195,7 @@ impl Held {
 }
 
 impl Relay {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.held.is_some() && self.deadline.as_mut().poll(cx).is_ready() {
             self.finish(Outcome::TimedOut);
         }
@@ -256,10 +234,6 @@ impl Drop for Relay {
     fn drop(&mut self) {
         // A body that is empty or whose length is known is not polled to its end.
         let whole = self.inner.is_end_stream();
-        self.finish(if whole {
-            Outcome::Served
-        } else {
-            Outcome::ClientGone
-        });
+        self.finish(if whole { Outcome::Served } else { Outcome::ClientGone });
     }
 }

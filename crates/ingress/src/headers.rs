@@ -4,8 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{
-    CONNECTION, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
@@ -18,16 +17,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers that mean one connection only (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+const HOP_BY_HOP: [HeaderName; 8] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
 
 /// Refuses what two servers could understand differently, and returns the host that the request is for.
 ///
@@ -41,11 +32,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Authority, &'static str> 
     // With a Content-Length beside it, hyper takes that away and closes the connection after the answer
     // (RFC 9112, section 6.1); what it lets through is a coding before the last one.
     let mut codings = values(headers, &TRANSFER_ENCODING);
-    if codings
-        .next()
-        .is_some_and(|coding| !coding.eq_ignore_ascii_case("chunked"))
-        || codings.next().is_some()
-    {
+    if codings.next().is_some_and(|coding| !coding.eq_ignore_ascii_case("chunked")) || codings.next().is_some() {
         return Err("the only Transfer-Encoding understood here is chunked");
     }
     let mut hosts = headers.get_all(HOST).iter();
@@ -56,9 +43,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Authority, &'static str> 
     // The target's host comes first (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
     let authority = match (request.uri().authority(), host) {
         (Some(authority), _) => authority.clone(),
-        (None, Some(host)) => {
-            Authority::try_from(host.as_bytes()).map_err(|_| "the Host header is no host")?
-        }
+        (None, Some(host)) => Authority::try_from(host.as_bytes()).map_err(|_| "the Host header is no host")?,
         (None, None) => return Err("the Host header is missing"),
     };
     if authority.as_str().contains('@') {
@@ -70,27 +55,20 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Authority, &'static str> 
 /// The protocol that the client asks to change to, for instance `websocket`. Never `h2c`: the container
 /// would then take requests on a connection that nobody checks.
 pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
-    let asked =
-        request.version() == Version::HTTP_11 && lists(request.headers(), &CONNECTION, "upgrade");
+    let asked = request.version() == Version::HTTP_11 && lists(request.headers(), &CONNECTION, "upgrade");
     let protocol = request.headers().get(UPGRADE).filter(|_| asked)?;
-    let h2c = protocol.to_str().is_ok_and(|text| {
-        text.split(',')
-            .any(|name| name.trim().eq_ignore_ascii_case("h2c"))
-    });
+    let h2c = protocol.to_str().is_ok_and(|text| text.split(',').any(|name| name.trim().eq_ignore_ascii_case("h2c")));
     (!h2c).then(|| protocol.clone())
 }
 
 /// Removes what means one connection only.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = values(headers, &CONNECTION)
-            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-            .collect();
+        let named: Vec<HeaderName> =
+            values(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect();
         named.iter().for_each(|name| drop(headers.remove(name)));
     }
-    HOP_BY_HOP
-        .iter()
-        .for_each(|name| drop(headers.remove(name)));
+    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
 }
 
 /// Makes a client's headers those of the request to an instance.
@@ -103,18 +81,8 @@ pub(crate) fn forward(headers: &mut HeaderMap, peer: SocketAddr, scheme: &'stati
     let address = peer.ip().to_canonical();
     append(headers, X_FORWARDED_FOR, ", ", format_args!("{address}"));
     match address {
-        IpAddr::V4(v4) => append(
-            headers,
-            FORWARDED,
-            ",",
-            format_args!("for=\"{v4}\";proto={scheme}"),
-        ),
-        IpAddr::V6(v6) => append(
-            headers,
-            FORWARDED,
-            ",",
-            format_args!("for=\"[{v6}]\";proto={scheme}"),
-        ),
+        IpAddr::V4(v4) => append(headers, FORWARDED, ",", format_args!("for=\"{v4}\";proto={scheme}")),
+        IpAddr::V6(v6) => append(headers, FORWARDED, ",", format_args!("for=\"[{v6}]\";proto={scheme}")),
     }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
 }
@@ -126,12 +94,7 @@ pub(crate) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 }
 
 /// Gives the request the form that the container's protocol asks for.
-pub(crate) fn address<B>(
-    request: &mut Request<B>,
-    host: &Authority,
-    path: &PathAndQuery,
-    protocol: Protocol,
-) {
+pub(crate) fn address<B>(request: &mut Request<B>, host: &Authority, path: &PathAndQuery, protocol: Protocol) {
     match protocol {
         Protocol::Http1 => {
             *request.version_mut() = Version::HTTP_11;
@@ -146,8 +109,7 @@ pub(crate) fn address<B>(
             parts.scheme = Some(Scheme::HTTP);
             parts.authority = Some(host.clone());
             parts.path_and_query = Some(path.clone());
-            *request.uri_mut() =
-                Uri::from_parts(parts).expect("scheme, authority and path make a URI");
+            *request.uri_mut() = Uri::from_parts(parts).expect("scheme, authority and path make a URI");
             request.headers_mut().remove(HOST);
         }
     }
@@ -155,11 +117,7 @@ pub(crate) fn address<B>(
 
 /// HTTP/2 clients may send cookies apart; HTTP/1.1 has one header for all (RFC 9113, section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    let cookies: Vec<&[u8]> = headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if cookies.len() > 1
         && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
     {
@@ -168,27 +126,15 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Adds to a list header; the values that it had become one.
-fn append(
-    headers: &mut HeaderMap,
-    name: HeaderName,
-    separator: &str,
-    entry: std::fmt::Arguments<'_>,
-) {
+fn append(headers: &mut HeaderMap, name: HeaderName, separator: &str, entry: std::fmt::Arguments<'_>) {
     let mut text = String::with_capacity(48);
-    for value in headers
-        .get_all(&name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-    {
+    for value in headers.get_all(&name).iter().filter_map(|value| value.to_str().ok()) {
         text.push_str(value);
         text.push_str(separator);
     }
     // Writing to a String cannot fail.
     let _ = text.write_fmt(entry);
-    headers.insert(
-        name,
-        HeaderValue::try_from(text).expect("made of header values and an address"),
-    );
+    headers.insert(name, HeaderValue::try_from(text).expect("made of header values and an address"));
 }
 
 fn lists(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
@@ -196,12 +142,7 @@ fn lists(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
 }
 
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .map(str::trim)
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim)
 }
 
 #[cfg(test)]
@@ -211,9 +152,7 @@ mod tests {
     fn request(target: &str, headers: &[(&'static str, &'static str)]) -> Request<()> {
         let mut request = Request::builder().uri(target).body(()).unwrap();
         for (name, value) in headers {
-            request
-                .headers_mut()
-                .append(*name, HeaderValue::from_static(value));
+            request.headers_mut().append(*name, HeaderValue::from_static(value));
         }
         request
     }
@@ -227,20 +166,13 @@ mod tests {
             &[("host", "a test")],
             &[("host", "user@a.test")],
             &[host, ("transfer-encoding", "gzip, chunked")],
-            &[
-                host,
-                ("transfer-encoding", "chunked"),
-                ("transfer-encoding", "identity"),
-            ],
+            &[host, ("transfer-encoding", "chunked"), ("transfer-encoding", "identity")],
         ];
         for headers in refused {
             assert!(check(&request("/", headers)).is_err(), "{headers:?}");
         }
         assert_eq!(check(&request("/", &[host])).unwrap(), "a.test");
-        assert_eq!(
-            check(&request("http://b.test/", &[host])).unwrap(),
-            "b.test"
-        );
+        assert_eq!(check(&request("http://b.test/", &[host])).unwrap(), "b.test");
         assert!(check(&request("/", &[host, ("transfer-encoding", "Chunked")])).is_ok());
     }
 
@@ -258,16 +190,8 @@ mod tests {
                 ("x-forwarded-proto", "gopher"),
             ],
         );
-        forward(
-            request.headers_mut(),
-            "[::ffff:198.51.100.7]:9".parse().unwrap(),
-            "http",
-        );
-        let mut left: Vec<_> = request
-            .headers()
-            .iter()
-            .map(|(n, v)| format!("{n}: {}", v.to_str().unwrap()))
-            .collect();
+        forward(request.headers_mut(), "[::ffff:198.51.100.7]:9".parse().unwrap(), "http");
+        let mut left: Vec<_> = request.headers().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         left.sort();
         assert_eq!(
             left,
@@ -282,12 +206,7 @@ mod tests {
 
     #[test]
     fn s09_websocket_may_upgrade_and_h2c_may_not() {
-        let asks = |protocol| {
-            upgrade(&request(
-                "/",
-                &[("connection", "keep-alive, Upgrade"), ("upgrade", protocol)],
-            ))
-        };
+        let asks = |protocol| upgrade(&request("/", &[("connection", "keep-alive, Upgrade"), ("upgrade", protocol)]));
         assert_eq!(asks("websocket").unwrap(), "websocket");
         assert_eq!(asks("h2c"), None);
         assert_eq!(asks("websocket, h2c"), None);

@@ -78,10 +78,7 @@ impl Activity {
         }
         let headers_since = self.headers_since.load(Ordering::Relaxed);
         let (end, over) = if headers_since != NONE && !self.http2.load(Ordering::Relaxed) {
-            (
-                Duration::from_millis(headers_since) + settings.header_timeout,
-                Look::TooSlow,
-            )
+            (Duration::from_millis(headers_since) + settings.header_timeout, Look::TooSlow)
         } else {
             let unused_since = Duration::from_millis(self.unused_since.load(Ordering::Relaxed));
             (unused_since + settings.idle_timeout, Look::Unused)
@@ -89,10 +86,7 @@ impl Activity {
         match end.checked_sub(self.accepted.elapsed()) {
             None => over,
             // A request may begin meanwhile, and its headers must not take longer.
-            Some(left) => Look::Later(
-                left.min(settings.header_timeout)
-                    .max(Duration::from_millis(1)),
-            ),
+            Some(left) => Look::Later(left.min(settings.header_timeout).max(Duration::from_millis(1))),
         }
     }
 
@@ -143,11 +137,7 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         if let read @ [_, ..] = &buffer.filled()[before..] {
@@ -158,11 +148,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 

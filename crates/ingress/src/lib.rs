@@ -61,16 +61,12 @@ struct Registry {
 
 impl Registry {
     fn instance(&mut self, endpoint: &Endpoint, keep_alive: Duration) -> Arc<Instance> {
-        let known = self
-            .instances
-            .get(&endpoint.instance)
-            .and_then(Weak::upgrade);
+        let known = self.instances.get(&endpoint.instance).and_then(Weak::upgrade);
         if let Some(instance) = known.filter(|instance| *instance.ingress() == endpoint.ingress) {
             return instance;
         }
         let instance = Arc::new(Instance::new(endpoint, keep_alive));
-        self.instances
-            .insert(endpoint.instance.clone(), Arc::downgrade(&instance));
+        self.instances.insert(endpoint.instance.clone(), Arc::downgrade(&instance));
         instance
     }
 }
@@ -104,24 +100,15 @@ impl Ingress {
         let mut published = HashMap::with_capacity(table.revisions.len());
         let mut removed = Vec::new();
         for (key, route) in table.revisions {
-            let instances = route
-                .endpoints
-                .iter()
-                .map(|endpoint| registry.instance(endpoint, self.settings.keep_alive))
-                .collect();
+            let instances =
+                route.endpoints.iter().map(|endpoint| registry.instance(endpoint, self.settings.keep_alive)).collect();
             let pool = registry.pools.entry(key.clone()).or_insert_with(|| {
-                Arc::new(Pool::new(
-                    key.clone(),
-                    route.clone(),
-                    self.signal.clone(),
-                    self.settings.max_waiting,
-                ))
+                Arc::new(Pool::new(key.clone(), route.clone(), self.signal.clone(), self.settings.max_waiting))
             });
             removed.extend(pool.update(route, instances));
             published.insert(key, pool.clone());
         }
-        self.table
-            .store(Arc::new(self.resolve(&table.hosts, &published)));
+        self.table.store(Arc::new(self.resolve(&table.hosts, &published)));
         // Only now: whom a vanishing pool sends away must find the new table.
         registry.pools.retain(|key, pool| {
             if !published.contains_key(key) {
@@ -129,51 +116,29 @@ impl Ingress {
             }
             published.contains_key(key) || pool.load().in_flight > 0
         });
-        registry
-            .instances
-            .retain(|_, instance| instance.strong_count() > 0);
+        registry.instances.retain(|_, instance| instance.strong_count() > 0);
         drop(registry);
-        removed
-            .iter()
-            .for_each(|instance| instance.connections.close_unused());
+        removed.iter().for_each(|instance| instance.connections.close_unused());
     }
 
-    fn resolve(
-        &self,
-        hosts: &HashMap<String, Arc<Route>>,
-        pools: &HashMap<RevisionKey, Arc<Pool>>,
-    ) -> Table {
+    fn resolve(&self, hosts: &HashMap<String, Arc<Route>>, pools: &HashMap<RevisionKey, Arc<Pool>>) -> Table {
         let before = self.table.load();
         let resolved = hosts.iter().map(|(host, route)| {
-            let turn = before
-                .hosts
-                .get(host)
-                .map(|route| route.turn())
-                .unwrap_or_default();
+            let turn = before.hosts.get(host).map(|route| route.turn()).unwrap_or_default();
             (host.clone(), Arc::new(HostRoute::new(route, pools, turn)))
         });
-        Table {
-            hosts: resolved.collect(),
-        }
+        Table { hosts: resolved.collect() }
     }
 
     /// The load of each revision that is published or still serves requests.
     pub fn sample(&self) -> HashMap<RevisionKey, Load> {
-        self.registry()
-            .pools
-            .iter()
-            .map(|(key, pool)| (key.clone(), pool.load()))
-            .collect()
+        self.registry().pools.iter().map(|(key, pool)| (key.clone(), pool.load())).collect()
     }
 
     /// Requests that an instance is serving, whether it is published or not. Once it is 0 for one that
     /// is not published it stays 0.
     pub fn in_flight(&self, instance: &InstanceId) -> u32 {
-        let known = self
-            .registry()
-            .instances
-            .get(instance)
-            .and_then(Weak::upgrade);
+        let known = self.registry().instances.get(instance).and_then(Weak::upgrade);
         known.map_or(0, |instance| instance.in_flight())
     }
 

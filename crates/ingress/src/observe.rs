@@ -90,11 +90,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(observe: Arc<dyn Observe>, began: Instant, record: RequestRecord) -> Self {
-        Self {
-            observe,
-            began,
-            record: Some(record),
-        }
+        Self { observe, began, record: Some(record) }
     }
 
     /// When the request arrived.
@@ -103,9 +99,7 @@ impl Ledger {
     }
 
     pub(crate) fn record(&mut self) -> &mut RequestRecord {
-        self.record
-            .as_mut()
-            .expect("a record is taken by drop alone")
+        self.record.as_mut().expect("a record is taken by drop alone")
     }
 }
 

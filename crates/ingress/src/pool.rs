@@ -122,10 +122,7 @@ impl Drop for Place {
 
 /// Leases granted and waiters to tell, sent once the mutex is free: a lease that its waiter no longer
 /// takes is dropped by the sending, which needs the mutex again.
-type Answers = Vec<(
-    oneshot::Sender<Result<Lease, NoLease>>,
-    Result<Lease, NoLease>,
-)>;
+type Answers = Vec<(oneshot::Sender<Result<Lease, NoLease>>, Result<Lease, NoLease>)>;
 
 fn send(answers: Answers) {
     for (waiter, answer) in answers {
@@ -142,10 +139,7 @@ impl Pool {
         max_waiting: usize,
     ) -> Self {
         let state = State {
-            route: RevisionRoute {
-                endpoints: Vec::new(),
-                ..route
-            },
+            route: RevisionRoute { endpoints: Vec::new(), ..route },
             instances: Vec::new(),
             queue: BTreeMap::new(),
             next_ticket: 0,
@@ -153,13 +147,7 @@ impl Pool {
             last_busy: None,
             vanished: false,
         };
-        Self {
-            key: Arc::new(key),
-            arrivals: AtomicU64::new(0),
-            signal,
-            max_waiting,
-            state: Mutex::new(state),
-        }
+        Self { key: Arc::new(key), arrivals: AtomicU64::new(0), signal, max_waiting, state: Mutex::new(state) }
     }
 
     pub(crate) fn key(&self) -> &Arc<RevisionKey> {
@@ -228,25 +216,14 @@ impl Pool {
         let (sender, answer) = oneshot::channel();
         state.next_ticket += 1;
         let at_zero = state.instances.is_empty();
-        state.queue.insert(
-            ticket,
-            Waiter {
-                answer: sender,
-                at_zero,
-            },
-        );
+        state.queue.insert(ticket, Waiter { answer: sender, at_zero });
         let asked_before = u64::from(state.in_flight) + state.queue.len() as u64 - 1;
-        let needs_one_more =
-            state.queue.len() == 1 || asked_before.is_multiple_of(state.concurrency().into());
+        let needs_one_more = state.queue.len() == 1 || asked_before.is_multiple_of(state.concurrency().into());
         drop(state);
         if needs_one_more {
             self.notify();
         }
-        Ok(Entry::Queued(Place {
-            pool: self.clone(),
-            ticket,
-            answer,
-        }))
+        Ok(Entry::Queued(Place { pool: self.clone(), ticket, answer }))
     }
 
     /// Whether the ticket was still in the queue.
@@ -270,11 +247,7 @@ impl Pool {
 
     /// Takes a new configuration and new endpoints; `instances` are those of `route.endpoints`. Returns
     /// the instances that are no longer published.
-    pub(crate) fn update(
-        self: &Arc<Self>,
-        route: RevisionRoute,
-        instances: Vec<Arc<Instance>>,
-    ) -> Vec<Arc<Instance>> {
+    pub(crate) fn update(self: &Arc<Self>, route: RevisionRoute, instances: Vec<Arc<Instance>>) -> Vec<Arc<Instance>> {
         let mut state = self.lock();
         let removed = state.replace_instances(instances);
         state.route = route;
@@ -282,9 +255,7 @@ impl Pool {
         let mut answers = state.grant(self);
         if let Some(refusal) = state.route.refuse_now.clone() {
             let refused = std::mem::take(&mut state.queue).into_values();
-            answers.extend(
-                refused.map(|waiter| (waiter.answer, Err(NoLease::Refused(refusal.clone())))),
-            );
+            answers.extend(refused.map(|waiter| (waiter.answer, Err(NoLease::Refused(refusal.clone())))));
         }
         drop(state);
         send(answers);
@@ -299,11 +270,7 @@ impl Pool {
         let removed = state.replace_instances(Vec::new());
         let rerouted = std::mem::take(&mut state.queue).into_values();
         drop(state);
-        send(
-            rerouted
-                .map(|waiter| (waiter.answer, Err(NoLease::Rerouted)))
-                .collect(),
-        );
+        send(rerouted.map(|waiter| (waiter.answer, Err(NoLease::Rerouted))).collect());
         removed
     }
 
@@ -330,21 +297,11 @@ impl State {
             .instances
             .iter()
             .filter(|instance| instance.in_flight() < concurrency)
-            .min_by_key(|instance| {
-                (
-                    avoid.is_some_and(|id| **instance.id() == *id),
-                    instance.in_flight(),
-                )
-            })?;
+            .min_by_key(|instance| (avoid.is_some_and(|id| **instance.id() == *id), instance.in_flight()))?;
         instance.begin_lease();
         self.in_flight += 1;
         let (timeout, instance) = (self.route.timeout, instance.clone());
-        Some(Lease {
-            pool: pool.clone(),
-            instance,
-            timeout,
-            cold_start: false,
-        })
+        Some(Lease { pool: pool.clone(), instance, timeout, cold_start: false })
     }
 
     /// Leases for those who wait, first come first served, as far as slots are free.
@@ -364,12 +321,8 @@ impl State {
         let before = std::mem::replace(&mut self.instances, instances);
         let stays = |old: &Arc<Instance>| self.instances.iter().any(|new| Arc::ptr_eq(old, new));
         let removed: Vec<_> = before.into_iter().filter(|old| !stays(old)).collect();
-        removed
-            .iter()
-            .for_each(|instance| instance.set_published(false));
-        self.instances
-            .iter()
-            .for_each(|instance| instance.set_published(true));
+        removed.iter().for_each(|instance| instance.set_published(false));
+        self.instances.iter().for_each(|instance| instance.set_published(true));
         removed
     }
 }

@@ -66,11 +66,7 @@ enum TryError {
 impl Ingress {
     /// Answers one request, from an instance or by a refusal. Dropping the future cancels the request to
     /// the instance; whatever happens, one record is handed in.
-    pub(crate) async fn answer(
-        &self,
-        mut request: Request<Incoming>,
-        peer: SocketAddr,
-    ) -> Response<Body> {
+    pub(crate) async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let mut ledger = self.begin_record(&mut request, peer);
         let host = match headers::check(&request) {
             Ok(host) => host,
@@ -90,10 +86,7 @@ impl Ingress {
         let began = Instant::now();
         let trace = TraceContext::take(request.headers_mut());
         let headers = request.headers();
-        let authority = request
-            .uri()
-            .authority()
-            .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         let host = authority.or_else(|| headers.get(http::header::HOST).cloned());
         let path = request.uri().path_and_query().cloned();
         let record = RequestRecord {
@@ -129,44 +122,25 @@ impl Ingress {
         host: Authority,
         ledger: &mut Ledger,
     ) -> Outbound {
-        let upgrade =
-            headers::upgrade(&request).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+        let upgrade = headers::upgrade(&request).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
         headers::forward(request.headers_mut(), peer, self.settings.scheme);
         let sent = Arc::new(AtomicU64::new(0));
         let request = request.map(|body| RequestBody::new(body, sent.clone()));
-        Outbound {
-            request: Some(request),
-            host,
-            path: ledger.record().path.clone(),
-            upgrade,
-            sent,
-            deadline: None,
-        }
+        Outbound { request: Some(request), host, path: ledger.record().path.clone(), upgrade, sent, deadline: None }
     }
 
     /// Finds the revision and has it answer. A revision that leaves the table while the request waits
     /// sends it back here, to the route that is published by then.
-    async fn route(
-        &self,
-        outbound: &mut Outbound,
-        ledger: &mut Ledger,
-    ) -> Result<Inbound, Failure> {
+    async fn route(&self, outbound: &mut Outbound, ledger: &mut Ledger) -> Result<Inbound, Failure> {
         let mut admitted = None;
         loop {
-            let route = self
-                .table
-                .load()
-                .find(outbound.host.as_str())
-                .cloned()
-                .ok_or(Failure::UnknownHost)?;
+            let route = self.table.load().find(outbound.host.as_str()).cloned().ok_or(Failure::UnknownHost)?;
             ledger.record().service = Some(route.service.clone());
             if !route.public && admitted.as_ref() != Some(&route.service) {
                 self.admit(&route, outbound).await?;
                 admitted = Some(route.service.clone());
             }
-            let pool = route
-                .pick()
-                .map_err(|unready| Failure::Refused(unready.clone()))?;
+            let pool = route.pick().map_err(|unready| Failure::Refused(unready.clone()))?;
             ledger.record().revision = Some(pool.key().clone());
             pool.count_arrival();
             match self.deliver(pool, outbound, ledger).await {
@@ -184,11 +158,7 @@ impl Ingress {
         };
         let audience = without_port(outbound.host.as_str()).to_ascii_lowercase();
         let bearer = admit::bearer(request.headers()).map(|(_, token)| token);
-        match self
-            .authorize
-            .may_invoke(&route.service, bearer, &audience)
-            .await
-        {
+        match self.authorize.may_invoke(&route.service, bearer, &audience).await {
             Invocation::Allowed => admit::disarm(request.headers_mut()),
             Invocation::Forbidden => return Err(Failure::Forbidden),
             Invocation::Unauthenticated if bearer.is_some() => return Err(Failure::BadToken),
@@ -209,13 +179,10 @@ impl Ingress {
         let mut pauses = PAUSES.into_iter();
         loop {
             let asked = Instant::now();
-            let lease = pool
-                .acquire(ledger.began(), failed.as_deref())
-                .await
-                .map_err(|none| match none {
-                    NoLease::Rerouted => None,
-                    NoLease::Refused(refusal) => Some(Failure::Refused(refusal)),
-                });
+            let lease = pool.acquire(ledger.began(), failed.as_deref()).await.map_err(|none| match none {
+                NoLease::Rerouted => None,
+                NoLease::Refused(refusal) => Some(Failure::Refused(refusal)),
+            });
             let record = ledger.record();
             record.waited += asked.elapsed();
             let lease = lease?;
@@ -223,11 +190,7 @@ impl Ingress {
             record.cold_start |= lease.cold_start;
             match self.exchange(&lease, outbound).await {
                 Ok((sender, response)) => {
-                    return Ok(Inbound {
-                        response,
-                        sender,
-                        lease,
-                    });
+                    return Ok(Inbound { response, sender, lease });
                 }
                 Err(TryError::Sent(failure)) => return Err(Some(failure)),
                 Err(TryError::NotSent(failure)) => {
@@ -245,20 +208,9 @@ impl Ingress {
     }
 
     /// One try on one instance, within the request's time.
-    async fn exchange(
-        &self,
-        lease: &Lease,
-        outbound: &mut Outbound,
-    ) -> Result<(Sender, Response<Incoming>), TryError> {
+    async fn exchange(&self, lease: &Lease, outbound: &mut Outbound) -> Result<(Sender, Response<Incoming>), TryError> {
         let instance = lease.instance();
-        let Outbound {
-            request: slot,
-            deadline,
-            host,
-            path,
-            upgrade,
-            ..
-        } = outbound;
+        let Outbound { request: slot, deadline, host, path, upgrade, .. } = outbound;
         let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(lease.timeout)));
         let Some(mut request) = slot.take() else {
             return Err(TryError::Sent(Failure::ConnectionLost));
@@ -312,38 +264,20 @@ fn broken(error: &hyper::Error) -> Failure {
 
 /// Passes an instance's response on.
 fn respond_with(inbound: Inbound, outbound: Outbound, mut ledger: Ledger) -> Response<Body> {
-    let Inbound {
-        response,
-        sender,
-        lease,
-    } = inbound;
-    let deadline = outbound
-        .deadline
-        .unwrap_or_else(|| Box::pin(tokio::time::sleep(lease.timeout)));
+    let Inbound { response, sender, lease } = inbound;
+    let deadline = outbound.deadline.unwrap_or_else(|| Box::pin(tokio::time::sleep(lease.timeout)));
     let changes_protocol = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if changes_protocol && outbound.upgrade.is_none() {
         return respond::refuse(&Failure::Malformed, ledger);
     }
     ledger.record().status = response.status().as_u16();
-    let held = Held {
-        sender,
-        lease,
-        ledger,
-        request_bytes: outbound.sent,
-    };
+    let held = Held { sender, lease, ledger, request_bytes: outbound.sent };
     match outbound.upgrade {
         Some((_, client)) if changes_protocol => upgrade::tunnel(response, client, held, deadline),
         _ => {
             let (mut parts, inner) = response.into_parts();
             headers::strip_hop_by_hop(&mut parts.headers);
-            Response::from_parts(
-                parts,
-                Body::relay(Relay {
-                    inner,
-                    deadline,
-                    held: Some(held),
-                }),
-            )
+            Response::from_parts(parts, Body::relay(Relay { inner, deadline, held: Some(held) }))
         }
     }
 }

@@ -132,29 +132,13 @@ pub(crate) struct HostRoute {
 }
 
 impl HostRoute {
-    pub(crate) fn new(
-        route: &Route,
-        pools: &HashMap<RevisionKey, Arc<Pool>>,
-        turn: Arc<AtomicU64>,
-    ) -> Self {
-        let schedule = spread(
-            &route
-                .targets
-                .iter()
-                .map(|target| target.percent)
-                .collect::<Vec<_>>(),
-        )
-        .into_iter()
-        .map(|index| pools.get(&route.targets[index].revision).cloned())
-        .collect();
+    pub(crate) fn new(route: &Route, pools: &HashMap<RevisionKey, Arc<Pool>>, turn: Arc<AtomicU64>) -> Self {
+        let schedule = spread(&route.targets.iter().map(|target| target.percent).collect::<Vec<_>>())
+            .into_iter()
+            .map(|index| pools.get(&route.targets[index].revision).cloned())
+            .collect();
         let unready = route.unready.clone().unwrap_or(Refusal::NotReady);
-        Self {
-            service: Arc::new(route.service.clone()),
-            public: route.public,
-            schedule,
-            unready,
-            turn,
-        }
+        Self { service: Arc::new(route.service.clone()), public: route.public, schedule, unready, turn }
     }
 
     pub(crate) fn turn(&self) -> Arc<AtomicU64> {
@@ -179,19 +163,13 @@ impl HostRoute {
 /// (smooth weighted round robin). A single target needs a single entry.
 fn spread(weights: &[u32]) -> Vec<usize> {
     let total: i64 = weights.iter().copied().map(i64::from).sum();
-    if let Some(only) = weights
-        .iter()
-        .position(|weight| i64::from(*weight) == total && total > 0)
-    {
+    if let Some(only) = weights.iter().position(|weight| i64::from(*weight) == total && total > 0) {
         return vec![only];
     }
     let mut credit = vec![0_i64; weights.len()];
     (0..total)
         .filter_map(|_| {
-            credit
-                .iter_mut()
-                .zip(weights)
-                .for_each(|(credit, weight)| *credit += i64::from(*weight));
+            credit.iter_mut().zip(weights).for_each(|(credit, weight)| *credit += i64::from(*weight));
             let best = (0..credit.len()).rev().max_by_key(|index| credit[*index])?;
             credit[best] -= total;
             Some(best)
@@ -210,28 +188,14 @@ mod tests {
         assert_eq!(order.iter().filter(|index| **index == 2).count(), 3);
         assert_eq!(order.len(), 100);
         let gaps: Vec<_> = (0..100).filter(|at| order[*at] == 2).collect();
-        assert!(
-            gaps.windows(2)
-                .all(|pair| (30..=36).contains(&(pair[1] - pair[0]))),
-            "{gaps:?}"
-        );
+        assert!(gaps.windows(2).all(|pair| (30..=36).contains(&(pair[1] - pair[0]))), "{gaps:?}");
         assert_eq!(spread(&[0, 100]), [1]);
         assert!(spread(&[]).is_empty());
     }
 
     #[test]
     fn s09_a_host_is_found_whatever_its_port_case_and_final_dot() {
-        let names = [
-            "a.test:80",
-            "a.test.",
-            "a.test.:80",
-            "[::1]:80",
-            "[::1]",
-            "a.test:",
-        ];
-        assert_eq!(
-            names.map(without_port),
-            ["a.test", "a.test", "a.test", "[::1]", "[::1]", "a.test"]
-        );
+        let names = ["a.test:80", "a.test.", "a.test.:80", "[::1]:80", "[::1]", "a.test:"];
+        assert_eq!(names.map(without_port), ["a.test", "a.test", "a.test", "[::1]", "[::1]", "a.test"]);
     }
 }

@@ -27,11 +27,7 @@ impl TraceContext {
     /// The context that the headers give, else a new one. Afterwards the headers carry it in both forms;
     /// a form that was given and understood is passed on as it is.
     pub(crate) fn take(headers: &mut HeaderMap) -> Self {
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value: &HeaderValue| value.to_str().ok())
-        };
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let parent = text(TRACEPARENT).and_then(Self::parse_traceparent);
         let cloud = text(CLOUD_TRACE).and_then(Self::parse_cloud);
         let context = parent.or(cloud).unwrap_or_else(Self::generate);
@@ -46,19 +42,13 @@ impl TraceContext {
 
     fn generate() -> Self {
         let trace_id = (u128::from(random()) << 64) | u128::from(random());
-        Self {
-            trace_id: trace_id.max(1),
-            span_id: random().max(1),
-            sampled: false,
-        }
+        Self { trace_id: trace_id.max(1), span_id: random().max(1), sampled: false }
     }
 
     fn parse_traceparent(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
-        let (version, trace, span, flags) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let known =
-            version.len() == 2 && version != "ff" && (version != "00" || parts.next().is_none());
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let known = version.len() == 2 && version != "ff" && (version != "00" || parts.next().is_none());
         if !known || trace.len() != 32 || span.len() != 16 || flags.len() != 2 {
             return None;
         }
@@ -66,11 +56,7 @@ impl TraceContext {
         let trace_id = hexadecimal(trace)?;
         let span_id = u64::try_from(hexadecimal(span)?).ok()?;
         let sampled = hexadecimal(flags)? & 1 == 1;
-        (trace_id != 0 && span_id != 0).then_some(Self {
-            trace_id,
-            span_id,
-            sampled,
-        })
+        (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, sampled })
     }
 
     fn parse_cloud(text: &str) -> Option<Self> {
@@ -79,20 +65,11 @@ impl TraceContext {
         let trace_id = (trace.len() == 32).then(|| hexadecimal(trace))??;
         let given: u64 = span.parse().ok()?;
         let span_id = if given == 0 { random().max(1) } else { given };
-        (trace_id != 0).then_some(Self {
-            trace_id,
-            span_id,
-            sampled: options == "o=1",
-        })
+        (trace_id != 0).then_some(Self { trace_id, span_id, sampled: options == "o=1" })
     }
 
     fn traceparent(&self) -> String {
-        format!(
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace_id,
-            self.span_id,
-            u8::from(self.sampled)
-        )
+        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
     }
 
     fn cloud_trace(&self) -> String {
@@ -120,8 +97,7 @@ fn hexadecimal(text: &str) -> Option<u128> {
 /// A number that is unlike any other, not one that nobody could guess: SplitMix64 over a counter, begun
 /// at a place that the operating system's randomness chose.
 fn random() -> u64 {
-    static STATE: LazyLock<AtomicU64> =
-        LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(0)));
+    static STATE: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(0)));
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut mixed = STATE.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -146,10 +122,7 @@ mod tests {
     #[test]
     fn s09_a_missing_trace_is_made_and_a_given_one_is_passed_on_in_both_forms() {
         let (first, parent, cloud) = taken(&[]);
-        assert_eq!(
-            parent,
-            format!("00-{:032x}-{:016x}-00", first.trace_id, first.span_id)
-        );
+        assert_eq!(parent, format!("00-{:032x}-{:016x}-00", first.trace_id, first.span_id));
         assert_eq!(cloud, format!("{first};o=0"));
         assert_ne!(taken(&[]).0.trace_id, first.trace_id);
 
@@ -157,39 +130,23 @@ mod tests {
         let (context, parent, cloud) = taken(&[("traceparent", given)]);
         assert!(context.sampled);
         assert_eq!(parent, given);
-        assert_eq!(
-            cloud,
-            "0af7651916cd43dd8448eb211c80319c/67667974448284343;o=1"
-        );
+        assert_eq!(cloud, "0af7651916cd43dd8448eb211c80319c/67667974448284343;o=1");
 
         let given = "105445aa7843bc8bf206b12000100000/7;o=1";
         let (_, parent, cloud) = taken(&[("x-cloud-trace-context", given)]);
         assert_eq!(
             (parent.as_str(), cloud.as_str()),
-            (
-                "00-105445aa7843bc8bf206b12000100000-0000000000000007-01",
-                given
-            )
+            ("00-105445aa7843bc8bf206b12000100000-0000000000000007-01", given)
         );
     }
 
     #[test]
     fn s09_a_broken_trace_is_replaced() {
         let zero = "00-00000000000000000000000000000000-00f067aa0ba902b7-01";
-        for given in [
-            "",
-            "00-1-2-01",
-            zero,
-            "ff-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01",
-            "+/+",
-        ] {
-            let (context, parent, _) =
-                taken(&[("traceparent", given), ("x-cloud-trace-context", given)]);
+        for given in ["", "00-1-2-01", zero, "ff-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01", "+/+"] {
+            let (context, parent, _) = taken(&[("traceparent", given), ("x-cloud-trace-context", given)]);
             assert_ne!(context.trace_id, 0);
-            assert!(
-                TraceContext::parse_traceparent(&parent).is_some(),
-                "{given} became {parent}"
-            );
+            assert!(TraceContext::parse_traceparent(&parent).is_some(), "{given} became {parent}");
         }
     }
 }

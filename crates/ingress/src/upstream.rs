@@ -81,25 +81,13 @@ impl Sender {
 
 impl Connections {
     pub(crate) fn new(keep_alive: Duration) -> Self {
-        Self {
-            keep_alive,
-            unused: Mutex::default(),
-            shared: Mutex::default(),
-            opening: tokio::sync::Mutex::default(),
-        }
+        Self { keep_alive, unused: Mutex::default(), shared: Mutex::default(), opening: tokio::sync::Mutex::default() }
     }
 
     /// Closes those that no request uses.
     pub(crate) fn close_unused(&self) {
-        drop(std::mem::take(
-            &mut *self.unused.lock().unwrap_or_else(PoisonError::into_inner),
-        ));
-        drop(
-            self.shared
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(std::mem::take(&mut *self.unused.lock().unwrap_or_else(PoisonError::into_inner)));
+        drop(self.shared.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn take_unused(&self) -> Option<http1::SendRequest<RequestBody>> {
@@ -120,30 +108,20 @@ impl Connections {
         let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
         unused.push_back((now, sender));
         // With little to do only the last one is used, and those before it would stay for ever.
-        while unused
-            .front()
-            .is_some_and(|(since, _)| now - *since > self.keep_alive)
-        {
+        while unused.front().is_some_and(|(since, _)| now - *since > self.keep_alive) {
             unused.pop_front();
         }
     }
 
     fn shared(&self) -> Option<http2::SendRequest<RequestBody>> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared
-            .as_ref()
-            .filter(|sender| !sender.is_closed())
-            .cloned()
+        shared.as_ref().filter(|sender| !sender.is_closed()).cloned()
     }
 }
 
 impl Instance {
     /// A connection that can take a request: an unused one, the shared one, or a new one.
-    pub(crate) async fn connection(
-        &self,
-        connect: &dyn Connect,
-        settings: &Settings,
-    ) -> Result<Sender, OpenError> {
+    pub(crate) async fn connection(&self, connect: &dyn Connect, settings: &Settings) -> Result<Sender, OpenError> {
         match self.ingress().protocol {
             Protocol::Http1 => match self.connections.take_unused() {
                 Some(sender) => Ok(Sender::Http1(sender)),
@@ -156,11 +134,7 @@ impl Instance {
         }
     }
 
-    async fn open(
-        &self,
-        connect: &dyn Connect,
-        settings: &Settings,
-    ) -> Result<TokioIo<TcpStream>, OpenError> {
+    async fn open(&self, connect: &dyn Connect, settings: &Settings) -> Result<TokioIo<TcpStream>, OpenError> {
         let limit = settings.connect_timeout;
         let stream = tokio::time::timeout(limit, connect.connect(self.id(), self.ingress().port))
             .await
@@ -176,9 +150,7 @@ impl Instance {
         settings: &Settings,
     ) -> Result<http1::SendRequest<RequestBody>, OpenError> {
         let stream = self.open(connect, settings).await?;
-        let (sender, connection) = http1::handshake(stream)
-            .await
-            .map_err(OpenError::Handshake)?;
+        let (sender, connection) = http1::handshake(stream).await.map_err(OpenError::Handshake)?;
         let id = self.id().clone();
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
@@ -209,11 +181,7 @@ impl Instance {
                 tracing::debug!(instance = %id, %error, "connection to an instance ended");
             }
         });
-        *self
-            .connections
-            .shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+        *self.connections.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
         Ok(sender)
     }
 

@@ -28,20 +28,12 @@ async fn s08_an_instance_taken_away_serves_out_its_requests_and_gets_no_new_one(
     let next = begin(&bench, "/next", "r1").await;
     until("the next one waits", || bench.load("r1").waiting == 1).await;
     bench.ingress.publish(table("r1", revision(80, &["i2"])));
-    assert_eq!(
-        in_time("the next", next).await.unwrap(),
-        (200, "second".to_owned())
-    );
+    assert_eq!(in_time("the next", next).await.unwrap(), (200, "second".to_owned()));
 
     let mut changes = bench.ingress.changes();
     gate.let_go(1);
-    assert_eq!(
-        in_time("the first", first).await.unwrap(),
-        (200, "/first".to_owned())
-    );
-    in_time("the signal that it is drained", changes.changed())
-        .await
-        .unwrap();
+    assert_eq!(in_time("the first", first).await.unwrap(), (200, "/first".to_owned()));
+    in_time("the signal that it is drained", changes.changed()).await.unwrap();
     assert_eq!(bench.ingress.in_flight(&"i1".into()), 0);
     assert_eq!(gate.seen(), ["/first"]);
 }
@@ -52,9 +44,7 @@ async fn s08_the_least_loaded_instance_is_taken_and_the_first_among_equals() {
     let (gate, address) = Gate::serve().await;
     bench.instance("busy", address);
     bench.instance("free", container::named("free").await);
-    bench
-        .ingress
-        .publish(table("r1", revision(80, &["busy", "free"])));
+    bench.ingress.publish(table("r1", revision(80, &["busy", "free"])));
     let first = begin(&bench, "/first", "r1").await;
     until("it is inside", || gate.inside.load(Ordering::SeqCst) == 1).await;
     for _ in 0..3 {
@@ -69,9 +59,7 @@ async fn s08_a_request_that_reached_no_instance_is_tried_on_another() {
     let mut bench = bench().await;
     bench.instance("dead", container::nobody().await);
     bench.instance("alive", container::named("alive").await);
-    bench
-        .ingress
-        .publish(table("r1", revision(80, &["dead", "alive"])));
+    bench.ingress.publish(table("r1", revision(80, &["dead", "alive"])));
     let response = bench.send(request(Method::POST, "/", full("body"))).await;
     assert_eq!(text(&response), "alive");
     let record = bench.record().await;
@@ -81,10 +69,7 @@ async fn s08_a_request_that_reached_no_instance_is_tried_on_another() {
     bench.ingress.publish(table("r1", revision(80, &["dead"])));
     let response = bench.get("/").await;
     assert_eq!(response.status(), 503);
-    assert!(
-        text(&response).ends_with("reset reason: connection failure"),
-        "{response:?}"
-    );
+    assert!(text(&response).ends_with("reset reason: connection failure"), "{response:?}");
 }
 
 #[tokio::test]
@@ -102,15 +87,10 @@ async fn s08_a_request_that_was_sent_is_never_sent_again() {
     .await;
     bench.instance("i1", address);
     bench.instance("i2", address);
-    bench
-        .ingress
-        .publish(table("r1", revision(80, &["i1", "i2"])));
+    bench.ingress.publish(table("r1", revision(80, &["i1", "i2"])));
     let response = bench.get("/").await;
     assert_eq!(response.status(), 503);
-    assert!(
-        text(&response).ends_with("reset reason: connection termination"),
-        "{response:?}"
-    );
+    assert!(text(&response).ends_with("reset reason: connection termination"), "{response:?}");
     assert_eq!(received.load(Ordering::SeqCst), 1);
 }
 
@@ -120,10 +100,7 @@ async fn s08_a_kept_connection_that_died_is_replaced() {
     let address = container::raw(|mut stream| async move {
         // One answer that promises to keep the connection, which is closed all the same.
         container::read_head(&mut stream).await;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-            .await
-            .unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
     })
     .await;
@@ -143,27 +120,12 @@ async fn s08_an_answer_that_takes_too_long_is_a_504_and_frees_the_slot() {
     let (gate, address) = Gate::serve().await;
     bench.instance("i1", address);
     let timeout = Duration::from_millis(100);
-    bench.ingress.publish(table(
-        "r1",
-        RevisionRoute {
-            timeout,
-            ..revision(1, &["i1"])
-        },
-    ));
+    bench.ingress.publish(table("r1", RevisionRoute { timeout, ..revision(1, &["i1"]) }));
     let response = bench.get("/slow").await;
-    assert_eq!(
-        (response.status().as_u16(), text(&response)),
-        (504, "upstream request timeout")
-    );
+    assert_eq!((response.status().as_u16(), text(&response)), (504, "upstream request timeout"));
     let record = bench.record().await;
-    assert_eq!(
-        (record.status, record.instance.unwrap().as_str()),
-        (504, "i1")
-    );
-    until("the container is told", || {
-        gate.inside.load(Ordering::SeqCst) == 0
-    })
-    .await;
+    assert_eq!((record.status, record.instance.unwrap().as_str()), (504, "i1"));
+    until("the container is told", || gate.inside.load(Ordering::SeqCst) == 0).await;
     gate.let_go(1);
     assert_eq!(text(&bench.get("/next").await), "/next");
 }
@@ -171,10 +133,7 @@ async fn s08_an_answer_that_takes_too_long_is_a_504_and_frees_the_slot() {
 #[tokio::test]
 async fn s08_connections_are_kept_for_the_time_that_is_set() {
     let keep_alive = Duration::from_millis(150);
-    let settings = Settings {
-        keep_alive,
-        ..Settings::default()
-    };
+    let settings = Settings { keep_alive, ..Settings::default() };
     let bench = bench_with(settings).await;
     bench.instance("i1", container::named("ok").await);
     bench.ingress.publish(table("r1", revision(80, &["i1"])));

@@ -25,28 +25,16 @@ async fn s08_a_request_at_zero_is_held_until_an_instance_appears() {
     let mut request = request(Method::GET, "/", empty());
     request.headers_mut().insert("host", HOST.parse().unwrap());
     let answer = tokio::spawn(sender.send_request(request));
-    in_time("the demand signal", changes.changed())
-        .await
-        .unwrap();
+    in_time("the demand signal", changes.changed()).await.unwrap();
     let load = bench.load("r1");
     assert_eq!((load.waiting, load.in_flight, load.arrivals), (1, 0, 1));
     tokio::time::sleep(Duration::from_millis(60)).await;
     bench.ingress.publish(table("r1", revision(80, &["i1"])));
 
-    assert_eq!(
-        in_time("the answer", answer)
-            .await
-            .unwrap()
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(in_time("the answer", answer).await.unwrap().unwrap().status(), 200);
     let record = bench.record().await;
     assert!(record.cold_start);
-    assert!(
-        record.waited >= Duration::from_millis(60) && record.latency >= record.waited,
-        "{record:?}"
-    );
+    assert!(record.waited >= Duration::from_millis(60) && record.latency >= record.waited, "{record:?}");
     let load = bench.load("r1");
     assert_eq!((load.waiting, load.in_flight), (0, 0));
     assert!(load.last_busy.is_some());
@@ -62,10 +50,7 @@ async fn s08_waiting_requests_are_served_in_the_order_of_their_arrival() {
     let mut tasks = Vec::new();
     for path in paths {
         tasks.push(begin(&bench, path, "r1").await);
-        until("it waits", || {
-            bench.load("r1").waiting as usize == tasks.len()
-        })
-        .await;
+        until("it waits", || bench.load("r1").waiting as usize == tasks.len()).await;
     }
     gate.let_go(paths.len());
     bench.ingress.publish(table("r1", revision(1, &["i1"])));
@@ -128,9 +113,7 @@ async fn s08_no_instance_ever_gets_more_requests_than_its_concurrency() {
                     sender.ready().await.unwrap();
                     let response = sender.send_request(request).await.unwrap();
                     assert_eq!(response.status(), 200);
-                    http_body_util::BodyExt::collect(response.into_body())
-                        .await
-                        .unwrap();
+                    http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
                 }
             })
         })
@@ -139,9 +122,7 @@ async fn s08_no_instance_ever_gets_more_requests_than_its_concurrency() {
     let sets: [&[&str]; 4] = [&["i0", "i1"], &["i1", "i2"], &["i2"], &["i0", "i1", "i2"]];
     let mut turn = 0;
     while clients.iter().any(|client| !client.is_finished()) {
-        bench
-            .ingress
-            .publish(table("r1", revision(2, sets[turn % sets.len()])));
+        bench.ingress.publish(table("r1", revision(2, sets[turn % sets.len()])));
         turn += 1;
         // An instance that was taken away only loses requests.
         let mut before = [u32::MAX; 3];
@@ -158,14 +139,8 @@ async fn s08_no_instance_ever_gets_more_requests_than_its_concurrency() {
         client.await.unwrap();
     }
     assert_eq!(bench.load("r1").arrivals as usize, CLIENTS * REQUESTS);
-    let most: Vec<_> = most
-        .iter()
-        .map(|most| most.load(Ordering::SeqCst))
-        .collect();
-    assert!(
-        most.iter().all(|most| *most == 2),
-        "every instance is filled and none overfilled: {most:?}"
-    );
+    let most: Vec<_> = most.iter().map(|most| most.load(Ordering::SeqCst)).collect();
+    assert!(most.iter().all(|most| *most == 2), "every instance is filled and none overfilled: {most:?}");
     until("all slots are free", || bench.load("r1").in_flight == 0).await;
 }
 
@@ -176,23 +151,15 @@ async fn s08_a_client_that_hangs_up_leaves_the_queue() {
     bench.instance("i1", address);
     bench.ingress.publish(table("r1", revision(1, &[])));
     let mut leaver = TcpStream::connect(bench.address).await.unwrap();
-    leaver
-        .write_all(format!("GET /left HTTP/1.1\r\nhost: {HOST}\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
+    leaver.write_all(format!("GET /left HTTP/1.1\r\nhost: {HOST}\r\n\r\n").as_bytes()).await.unwrap();
     until("it waits", || bench.load("r1").waiting == 1).await;
     drop(leaver);
     until("it has left", || bench.load("r1").waiting == 0).await;
     let record = bench.record().await;
-    assert_eq!(
-        (record.status, record.outcome, record.instance),
-        (499, Outcome::ClientGone, None)
-    );
+    assert_eq!((record.status, record.outcome, record.instance), (499, Outcome::ClientGone, None));
 
     let mut sender = bench.http2().await;
-    let request = Request::get(format!("http://{HOST}/left"))
-        .body(empty())
-        .unwrap();
+    let request = Request::get(format!("http://{HOST}/left")).body(empty()).unwrap();
     let answer = tokio::spawn(sender.send_request(request));
     until("it waits", || bench.load("r1").waiting == 1).await;
     answer.abort();
@@ -208,21 +175,13 @@ async fn s08_a_client_that_hangs_up_leaves_the_queue() {
 #[tokio::test]
 async fn s08_after_the_longest_wait_control_says_why() {
     let mut bench = bench().await;
-    let impatient = |refuse_late| RevisionRoute {
-        max_wait: Duration::from_millis(80),
-        refuse_late,
-        ..revision(1, &[])
-    };
-    bench
-        .ingress
-        .publish(table("r1", impatient(Refusal::NoInstance)));
+    let impatient =
+        |refuse_late| RevisionRoute { max_wait: Duration::from_millis(80), refuse_late, ..revision(1, &[]) };
+    bench.ingress.publish(table("r1", impatient(Refusal::NoInstance)));
     let begun = Instant::now();
     let response = bench.get("/").await;
     assert!(begun.elapsed() >= Duration::from_millis(80));
-    assert_eq!(
-        (response.status().as_u16(), text(&response)),
-        (429, "Rate exceeded.")
-    );
+    assert_eq!((response.status().as_u16(), text(&response)), (429, "Rate exceeded."));
     let record = bench.record().await;
     let sentence = "The request was aborted because there was no available instance.";
     assert_eq!((record.status, record.outcome), (429, Outcome::Refused));
@@ -231,20 +190,10 @@ async fn s08_after_the_longest_wait_control_says_why() {
     let message = "The request failed because the project exceeded its quota limit for \
                    run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy: ocr holds 1 of 1."
         .to_owned();
-    bench.ingress.publish(table(
-        "r1",
-        impatient(Refusal::QuotaExceeded {
-            message: message.clone(),
-        }),
-    ));
+    bench.ingress.publish(table("r1", impatient(Refusal::QuotaExceeded { message: message.clone() })));
     let response = bench.get("/").await;
-    assert_eq!(
-        (response.status().as_u16(), text(&response)),
-        (503, message.as_str())
-    );
-    bench
-        .ingress
-        .publish(table("r1", impatient(Refusal::ScalingFailed)));
+    assert_eq!((response.status().as_u16(), text(&response)), (503, message.as_str()));
+    bench.ingress.publish(table("r1", impatient(Refusal::ScalingFailed)));
     assert_eq!(bench.get("/").await.status(), 500);
 }
 
@@ -252,19 +201,13 @@ async fn s08_after_the_longest_wait_control_says_why() {
 async fn s08_a_wait_that_control_prolongs_goes_on() {
     let bench = Arc::new(bench().await);
     bench.instance("i1", container::named("late").await);
-    let short = RevisionRoute {
-        max_wait: Duration::from_millis(100),
-        ..revision(1, &[])
-    };
+    let short = RevisionRoute { max_wait: Duration::from_millis(100), ..revision(1, &[]) };
     bench.ingress.publish(table("r1", short));
     let task = begin(&bench, "/", "r1").await;
     bench.ingress.publish(table("r1", revision(1, &[])));
     tokio::time::sleep(Duration::from_millis(200)).await;
     bench.ingress.publish(table("r1", revision(1, &["i1"])));
-    assert_eq!(
-        in_time("the answer", task).await.unwrap(),
-        (200, "late".to_owned())
-    );
+    assert_eq!(in_time("the answer", task).await.unwrap(), (200, "late".to_owned()));
 }
 
 #[tokio::test]
@@ -274,47 +217,21 @@ async fn s08_when_the_container_cannot_start_nobody_waits() {
     bench.ingress.publish(table("r1", revision(1, &[])));
     let waiting = begin(&bench, "/", "r1").await;
     let message = "The container exited with code 1.".to_owned();
-    let failing = RevisionRoute {
-        refuse_now: Some(Refusal::CannotStart {
-            message: message.clone(),
-        }),
-        ..revision(1, &[])
-    };
+    let failing =
+        RevisionRoute { refuse_now: Some(Refusal::CannotStart { message: message.clone() }), ..revision(1, &[]) };
     bench.ingress.publish(table("r1", failing.clone()));
-    assert_eq!(
-        in_time("the answer", waiting).await.unwrap(),
-        (503, message.clone())
-    );
+    assert_eq!(in_time("the answer", waiting).await.unwrap(), (503, message.clone()));
     let response = bench.get("/").await;
-    assert_eq!(
-        (response.status().as_u16(), text(&response)),
-        (503, message.as_str())
-    );
+    assert_eq!((response.status().as_u16(), text(&response)), (503, message.as_str()));
 
     let endpoints = revision(1, &["i1"]).endpoints;
-    bench.ingress.publish(table(
-        "r1",
-        RevisionRoute {
-            endpoints,
-            ..failing
-        },
-    ));
-    assert_eq!(
-        text(&bench.get("/").await),
-        "still here",
-        "a free instance serves all the same"
-    );
+    bench.ingress.publish(table("r1", RevisionRoute { endpoints, ..failing }));
+    assert_eq!(text(&bench.get("/").await), "still here", "a free instance serves all the same");
 }
 
 #[tokio::test]
 async fn s08_a_full_queue_takes_nobody() {
-    let bench = Arc::new(
-        bench_with(Settings {
-            max_waiting: 2,
-            ..Settings::default()
-        })
-        .await,
-    );
+    let bench = Arc::new(bench_with(Settings { max_waiting: 2, ..Settings::default() }).await);
     bench.ingress.publish(table("r1", revision(1, &[])));
     let first = begin(&bench, "/", "r1").await;
     let second = begin(&bench, "/", "r1").await;
@@ -332,10 +249,7 @@ async fn s08_those_who_wait_for_a_revision_that_vanishes_take_the_new_route() {
     let moved = begin(&bench, "/", "r1").await;
     until("it waits", || bench.load("r1").waiting == 1).await;
     bench.ingress.publish(table("r2", revision(1, &["i2"])));
-    assert_eq!(
-        in_time("the answer", moved).await.unwrap(),
-        (200, "new".to_owned())
-    );
+    assert_eq!(in_time("the answer", moved).await.unwrap(), (200, "new".to_owned()));
     assert!(!bench.ingress.sample().contains_key(&key("r1")));
 
     bench.ingress.publish(table("r3", revision(1, &[])));
@@ -350,18 +264,10 @@ async fn s08_a_service_without_a_ready_revision_says_so() {
     let bench = bench().await;
     bench.ingress.publish(tables(&[(HOST, route(&[]))], &[]));
     let response = bench.get("/").await;
-    assert_eq!(
-        (response.status().as_u16(), text(&response)),
-        (503, "Service Unavailable")
-    );
+    assert_eq!((response.status().as_u16(), text(&response)), (503, "Service Unavailable"));
     let message = "The image does not exist.".to_owned();
-    let unready = Some(Refusal::CannotStart {
-        message: message.clone(),
-    });
-    let unready = homerun_ingress::Route {
-        unready,
-        ..route(&[])
-    };
+    let unready = Some(Refusal::CannotStart { message: message.clone() });
+    let unready = homerun_ingress::Route { unready, ..route(&[]) };
     bench.ingress.publish(tables(&[(HOST, unready)], &[]));
     assert_eq!(text(&bench.get("/").await), message);
 }

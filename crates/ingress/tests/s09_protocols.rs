@@ -28,10 +28,7 @@ async fn grpc_like(request: Request<hyper::body::Incoming>) -> Response<AnyBody>
         }
         let _ = frames.send(trailers("grpc-status", "0")).await;
     });
-    Response::builder()
-        .header("content-type", "application/grpc")
-        .body(body)
-        .unwrap()
+    Response::builder().header("content-type", "application/grpc").body(body).unwrap()
 }
 
 #[tokio::test]
@@ -43,46 +40,26 @@ async fn s09_http2_goes_through_both_ways_with_trailers() {
     let mut calls = Vec::new();
     for _ in 0..10 {
         let (frames, body) = piped();
-        let request = Request::post(format!("http://{HOST}/pkg.Service/Chat"))
-            .header("te", "trailers")
-            .body(body)
-            .unwrap();
-        let mut response = in_time("headers", sender.send_request(request))
-            .await
-            .unwrap();
-        assert_eq!(
-            (response.status().as_u16(), response.version()),
-            (200, Version::HTTP_2)
-        );
+        let request =
+            Request::post(format!("http://{HOST}/pkg.Service/Chat")).header("te", "trailers").body(body).unwrap();
+        let mut response = in_time("headers", sender.send_request(request)).await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_2));
         for part in ["ping", "pong"] {
             frames.send(data(part)).await.unwrap();
-            let frame = in_time("the echo", response.frame())
-                .await
-                .unwrap()
-                .unwrap();
+            let frame = in_time("the echo", response.frame()).await.unwrap().unwrap();
             assert_eq!(frame.into_data().unwrap(), part);
         }
         calls.push((frames, response));
     }
     assert_eq!(bench.ingress.in_flight(&"i1".into()), 10);
-    assert_eq!(
-        bench.machines.connections.load(Ordering::SeqCst),
-        1,
-        "calls share a connection"
-    );
+    assert_eq!(bench.machines.connections.load(Ordering::SeqCst), 1, "calls share a connection");
     for (frames, mut response) in calls {
         drop(frames);
-        let end = in_time("the trailers", response.frame())
-            .await
-            .unwrap()
-            .unwrap();
+        let end = in_time("the trailers", response.frame()).await.unwrap().unwrap();
         assert_eq!(end.into_trailers().unwrap()["grpc-status"], "0");
         assert!(in_time("the end", response.frame()).await.is_none());
         let record = bench.record().await;
-        assert_eq!(
-            (record.outcome, record.response_bytes, record.request_bytes),
-            (Outcome::Served, 8, 8)
-        );
+        assert_eq!((record.outcome, record.response_bytes, record.request_bytes), (Outcome::Served, 8, 8));
     }
 }
 
@@ -90,16 +67,8 @@ async fn s09_http2_goes_through_both_ways_with_trailers() {
 async fn s09_http1_and_http2_translate_into_each_other() {
     let bench = bench().await;
     let echo = |request: Request<hyper::body::Incoming>| async move {
-        let version = format!(
-            "{:?} {}",
-            request.version(),
-            request.headers().contains_key("cookie")
-        );
-        let cookie = request
-            .headers()
-            .get("cookie")
-            .cloned()
-            .unwrap_or(HeaderValue::from_static(""));
+        let version = format!("{:?} {}", request.version(), request.headers().contains_key("cookie"));
+        let cookie = request.headers().get("cookie").cloned().unwrap_or(HeaderValue::from_static(""));
         let body = request.collect().await.unwrap().to_bytes();
         Response::builder()
             .header("x-version", version)
@@ -112,31 +81,16 @@ async fn s09_http1_and_http2_translate_into_each_other() {
     bench.instance("one", address);
     bench.instance("two", address);
     bench.ingress.publish(tables(
-        &[
-            ("one.test", route(&[("one", 100)])),
-            ("two.test", route(&[("two", 100)])),
-        ],
+        &[("one.test", route(&[("one", 100)])), ("two.test", route(&[("two", 100)]))],
         &[("one", revision(80, &["one"])), ("two", h2c(&["two"]))],
     ));
-    let response = bench
-        .send(to(request(Method::POST, "/", full("up")), "two.test"))
-        .await;
-    assert_eq!(
-        (
-            response.headers()["x-version"].to_str().unwrap(),
-            text(&response)
-        ),
-        ("HTTP/2.0 false", "up")
-    );
+    let response = bench.send(to(request(Method::POST, "/", full("up")), "two.test")).await;
+    assert_eq!((response.headers()["x-version"].to_str().unwrap(), text(&response)), ("HTTP/2.0 false", "up"));
 
     let mut sender = bench.http2().await;
-    let mut down = Request::post("http://one.test/")
-        .body(full("down"))
-        .unwrap();
-    down.headers_mut()
-        .append("cookie", HeaderValue::from_static("a=1"));
-    down.headers_mut()
-        .append("cookie", HeaderValue::from_static("b=2"));
+    let mut down = Request::post("http://one.test/").body(full("down")).unwrap();
+    down.headers_mut().append("cookie", HeaderValue::from_static("a=1"));
+    down.headers_mut().append("cookie", HeaderValue::from_static("b=2"));
     let response = in_time("headers", sender.send_request(down)).await.unwrap();
     assert_eq!(response.headers()["x-version"], "HTTP/1.1 true");
     assert_eq!(response.headers()["x-cookie"], "a=1; b=2");
@@ -149,21 +103,16 @@ async fn s09_http1_trailers_pass_to_a_client_that_takes_them() {
     let bench = bench().await;
     let address = container::raw(|mut stream| async move {
         container::read_head(&mut stream).await;
-        let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n";
+        let answer =
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n";
         stream.write_all(answer.as_bytes()).await.unwrap();
     })
     .await;
     bench.instance("i1", address);
     bench.ingress.publish(table("r1", revision(1, &["i1"])));
-    let answer = bench
-        .raw(&format!(
-            "GET / HTTP/1.1\r\nhost: {HOST}\r\nte: trailers\r\nconnection: te, close\r\n\r\n"
-        ))
-        .await;
-    assert!(
-        answer.ends_with("2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n"),
-        "{answer}"
-    );
+    let answer =
+        bench.raw(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nte: trailers\r\nconnection: te, close\r\n\r\n")).await;
+    assert!(answer.ends_with("2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n"), "{answer}");
 }
 
 #[tokio::test]
@@ -181,14 +130,8 @@ async fn s09_a_websocket_is_carried_both_ways_and_holds_its_slot() {
                 stream.write_all(&word).await.unwrap();
             }
         });
-        let accepted = Response::builder()
-            .status(101)
-            .header("connection", "upgrade")
-            .header("upgrade", "websocket");
-        accepted
-            .header("sec-websocket-accept", "accept")
-            .body(empty())
-            .unwrap()
+        let accepted = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+        accepted.header("sec-websocket-accept", "accept").body(empty()).unwrap()
     })
     .await;
     bench.instance("i1", address);
@@ -197,29 +140,19 @@ async fn s09_a_websocket_is_carried_both_ways_and_holds_its_slot() {
         .header("connection", "keep-alive, Upgrade")
         .header("upgrade", "websocket")
         .header("sec-websocket-key", "key");
-    let mut response = in_time("the 101", bench.open(ask.body(empty()).unwrap()))
-        .await
-        .unwrap();
+    let mut response = in_time("the 101", bench.open(ask.body(empty()).unwrap())).await.unwrap();
     assert_eq!(response.status(), 101);
     assert_eq!(response.headers()["sec-websocket-accept"], "accept");
     let mut stream = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
     for (word, reversed) in [(b"ping", b"gnip"), (b"abcd", b"dcba")] {
         stream.write_all(word).await.unwrap();
         let mut answer = [0; 4];
-        in_time("the echo", stream.read_exact(&mut answer))
-            .await
-            .unwrap();
+        in_time("the echo", stream.read_exact(&mut answer)).await.unwrap();
         assert_eq!(&answer, reversed);
     }
     assert_eq!(bench.ingress.in_flight(&"i1".into()), 1);
     drop(stream);
     let record = bench.record().await;
-    assert_eq!(
-        (record.status, record.request_bytes, record.response_bytes),
-        (101, 8, 8)
-    );
-    until("the slot is free", || {
-        bench.ingress.in_flight(&"i1".into()) == 0
-    })
-    .await;
+    assert_eq!((record.status, record.request_bytes, record.response_bytes), (101, 8, 8));
+    until("the slot is free", || bench.ingress.in_flight(&"i1".into()) == 0).await;
 }

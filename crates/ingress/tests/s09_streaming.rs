@@ -25,10 +25,7 @@ struct Dropped(Arc<AtomicBool>, AnyBody);
 impl http_body::Body for Dropped {
     type Data = Bytes;
     type Error = hyper::Error;
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         Pin::new(&mut self.1).poll_frame(cx)
     }
 }
@@ -46,38 +43,24 @@ async fn s09_a_response_arrives_while_it_is_being_made() {
     let body = Arc::new(std::sync::Mutex::new(Some(body)));
     let address = container::serve(move |_| {
         let body = body.lock().unwrap().take().unwrap();
-        async move {
-            Response::builder()
-                .header("content-type", "text/event-stream")
-                .body(body)
-                .unwrap()
-        }
+        async move { Response::builder().header("content-type", "text/event-stream").body(body).unwrap() }
     })
     .await;
     bench.instance("i1", address);
     bench.ingress.publish(table("r1", revision(1, &["i1"])));
 
-    let mut response = in_time("headers", bench.open(request(Method::GET, "/", empty())))
-        .await
-        .unwrap();
+    let mut response = in_time("headers", bench.open(request(Method::GET, "/", empty()))).await.unwrap();
     for part in ["data: 1\n\n", "data: 2\n\n"] {
         first.send(data(part)).await.unwrap();
         let frame = in_time("a part", response.frame()).await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), part);
     }
-    assert_eq!(
-        bench.ingress.in_flight(&"i1".into()),
-        1,
-        "the slot is held until the response ends"
-    );
+    assert_eq!(bench.ingress.in_flight(&"i1".into()), 1, "the slot is held until the response ends");
     assert!(bench.no_more_records());
     drop(first);
     assert!(in_time("the end", response.frame()).await.is_none());
     let record = bench.record().await;
-    assert_eq!(
-        (record.status, record.outcome, record.response_bytes),
-        (200, Outcome::Served, 18)
-    );
+    assert_eq!((record.status, record.outcome, record.response_bytes), (200, Outcome::Served, 18));
     assert_eq!(bench.ingress.in_flight(&"i1".into()), 0);
 }
 
@@ -106,9 +89,7 @@ async fn s09_an_upload_streams_and_a_container_that_does_not_read_stops_the_clie
 
     let stream = TcpStream::connect(bench.address).await.unwrap();
     let (mut answer, mut upload) = stream.into_split();
-    let head = format!(
-        "POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {TOTAL}\r\nconnection: close\r\n\r\n"
-    );
+    let head = format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {TOTAL}\r\nconnection: close\r\n\r\n");
     upload.write_all(head.as_bytes()).await.unwrap();
     let written = Arc::new(AtomicUsize::new(0));
     let counter = written.clone();
@@ -126,16 +107,11 @@ async fn s09_an_upload_streams_and_a_container_that_does_not_read_stops_the_clie
         before = written.load(Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    assert!(
-        before > 0 && before < TOTAL / 2,
-        "{before} bytes went into buffers before the client was stopped"
-    );
+    assert!(before > 0 && before < TOTAL / 2, "{before} bytes went into buffers before the client was stopped");
 
     reads.add_permits(1);
     let mut all = String::new();
-    in_time("the answer", answer.read_to_string(&mut all))
-        .await
-        .unwrap();
+    in_time("the answer", answer.read_to_string(&mut all)).await.unwrap();
     assert!(all.ends_with(&TOTAL.to_string()), "{all}");
     assert_eq!(bench.record().await.request_bytes as usize, TOTAL);
 }
@@ -151,10 +127,7 @@ async fn s09_a_client_that_does_not_read_stops_the_container() {
         let counter = counter.clone();
         async move {
             container::read_head(&mut stream).await;
-            stream
-                .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {TOTAL}\r\n\r\n").as_bytes())
-                .await
-                .unwrap();
+            stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {TOTAL}\r\n\r\n").as_bytes()).await.unwrap();
             let chunk = vec![b'x'; CHUNK];
             while counter.load(Ordering::SeqCst) < TOTAL && stream.write_all(&chunk).await.is_ok() {
                 counter.fetch_add(CHUNK, Ordering::SeqCst);
@@ -164,26 +137,14 @@ async fn s09_a_client_that_does_not_read_stops_the_container() {
     .await;
     bench.instance("i1", address);
     bench.ingress.publish(table("r1", revision(1, &["i1"])));
-    let response = in_time("headers", bench.open(request(Method::GET, "/", empty())))
-        .await
-        .unwrap();
+    let response = in_time("headers", bench.open(request(Method::GET, "/", empty()))).await.unwrap();
     let mut before = usize::MAX;
     while before != written.load(Ordering::SeqCst) {
         before = written.load(Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    assert!(
-        before > 0 && before < TOTAL / 2,
-        "{before} bytes went into buffers before the container was stopped"
-    );
-    assert_eq!(
-        in_time("the body", response.collect())
-            .await
-            .unwrap()
-            .to_bytes()
-            .len(),
-        TOTAL
-    );
+    assert!(before > 0 && before < TOTAL / 2, "{before} bytes went into buffers before the container was stopped");
+    assert_eq!(in_time("the body", response.collect()).await.unwrap().to_bytes().len(), TOTAL);
 }
 
 #[tokio::test]
@@ -198,24 +159,11 @@ async fn s09_a_stream_that_outlasts_the_timeout_is_broken_off() {
     .await;
     bench.instance("i1", address);
     let timeout = Duration::from_millis(150);
-    bench.ingress.publish(table(
-        "r1",
-        RevisionRoute {
-            timeout,
-            ..revision(1, &["i1"])
-        },
-    ));
-    let mut response = in_time("headers", bench.open(request(Method::GET, "/", empty())))
-        .await
-        .unwrap();
+    bench.ingress.publish(table("r1", RevisionRoute { timeout, ..revision(1, &["i1"]) }));
+    let mut response = in_time("headers", bench.open(request(Method::GET, "/", empty()))).await.unwrap();
     frames.send(data("begun")).await.unwrap();
     assert!(in_time("a part", response.frame()).await.unwrap().is_ok());
-    assert!(
-        in_time("the break", response.frame())
-            .await
-            .unwrap()
-            .is_err()
-    );
+    assert!(in_time("the break", response.frame()).await.unwrap().is_err());
     assert_eq!(bench.record().await.outcome, Outcome::TimedOut);
     in_time("the container is told", frames.closed()).await;
 }
@@ -225,24 +173,14 @@ async fn s09_a_client_that_stops_reading_holds_its_slot_no_longer_than_the_timeo
     let mut bench = bench().await;
     let address = container::raw(|mut stream| async move {
         container::read_head(&mut stream).await;
-        let _ = stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n")
-            .await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await;
         while stream.write_all(&[b'x'; 65536]).await.is_ok() {}
     })
     .await;
     bench.instance("i1", address);
     let timeout = Duration::from_millis(300);
-    bench.ingress.publish(table(
-        "r1",
-        RevisionRoute {
-            timeout,
-            ..revision(1, &["i1"])
-        },
-    ));
-    let _stalled = in_time("headers", bench.open(request(Method::GET, "/", empty())))
-        .await
-        .unwrap();
+    bench.ingress.publish(table("r1", RevisionRoute { timeout, ..revision(1, &["i1"]) }));
+    let _stalled = in_time("headers", bench.open(request(Method::GET, "/", empty()))).await.unwrap();
     let record = bench.record().await;
     assert_eq!(record.outcome, Outcome::TimedOut);
     assert_eq!(bench.ingress.in_flight(&"i1".into()), 0);
@@ -251,13 +189,7 @@ async fn s09_a_client_that_stops_reading_holds_its_slot_no_longer_than_the_timeo
 #[tokio::test]
 async fn s09_an_early_answer_to_an_upload_reaches_the_client() {
     let bench = bench().await;
-    let address = container::serve(|_| async {
-        Response::builder()
-            .status(413)
-            .body(full("too much"))
-            .unwrap()
-    })
-    .await;
+    let address = container::serve(|_| async { Response::builder().status(413).body(full("too much")).unwrap() }).await;
     bench.instance("i1", address);
     bench.ingress.publish(table("r1", revision(1, &["i1"])));
     let (frames, body) = piped();
@@ -265,13 +197,7 @@ async fn s09_an_early_answer_to_an_upload_reaches_the_client() {
     let body = Dropped(ended.clone(), body).boxed();
     frames.send(data("the beginning")).await.unwrap();
     let response = bench.send(request(Method::POST, "/", body)).await;
-    assert_eq!(
-        (response.status().as_u16(), text(&response)),
-        (413, "too much")
-    );
+    assert_eq!((response.status().as_u16(), text(&response)), (413, "too much"));
     until("the upload is given up", || ended.load(Ordering::SeqCst)).await;
-    until("the slot is free", || {
-        bench.ingress.in_flight(&"i1".into()) == 0
-    })
-    .await;
+    until("the slot is free", || bench.ingress.in_flight(&"i1".into()) == 0).await;
 }

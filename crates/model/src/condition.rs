@@ -78,45 +78,17 @@ impl Status {
 impl Condition {
     /// A condition that holds since `now`.
     pub fn met(kind: ConditionType, now: Timestamp) -> Self {
-        Self {
-            kind,
-            status: Status::True,
-            reason: String::new(),
-            message: String::new(),
-            last_transition: now,
-        }
+        Self { kind, status: Status::True, reason: String::new(), message: String::new(), last_transition: now }
     }
 
     /// A condition that does not hold since `now`, and why.
-    pub fn failed(
-        kind: ConditionType,
-        reason: &str,
-        message: impl Into<String>,
-        now: Timestamp,
-    ) -> Self {
-        Self {
-            kind,
-            status: Status::False,
-            reason: reason.to_owned(),
-            message: message.into(),
-            last_transition: now,
-        }
+    pub fn failed(kind: ConditionType, reason: &str, message: impl Into<String>, now: Timestamp) -> Self {
+        Self { kind, status: Status::False, reason: reason.to_owned(), message: message.into(), last_transition: now }
     }
 
     /// A condition that is being worked on since `now`, and what is done.
-    pub fn pending(
-        kind: ConditionType,
-        reason: &str,
-        message: impl Into<String>,
-        now: Timestamp,
-    ) -> Self {
-        Self {
-            kind,
-            status: Status::Unknown,
-            reason: reason.to_owned(),
-            message: message.into(),
-            last_transition: now,
-        }
+    pub fn pending(kind: ConditionType, reason: &str, message: impl Into<String>, now: Timestamp) -> Self {
+        Self { kind, status: Status::Unknown, reason: reason.to_owned(), message: message.into(), last_transition: now }
     }
 }
 

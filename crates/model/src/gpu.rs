@@ -75,9 +75,7 @@ impl GpuInventory {
     /// The type that a misspelt name means: upper case, or the digit 1 for the letter l (row G03).
     pub fn meant_type(&self, name: &GpuType) -> Option<&GpuTypeInfo> {
         let shape = |name: &GpuType| name.as_str().to_lowercase().replace('1', "l");
-        self.types
-            .iter()
-            .find(|info| shape(&info.name) == shape(name))
+        self.types.iter().find(|info| shape(&info.name) == shape(name))
     }
 
     /// GPUs of a type in a region, over all zones.
@@ -92,15 +90,10 @@ impl GpuInventory {
 
     /// The regions that have at least one GPU of the type.
     pub fn regions_with<'a>(&'a self, gpu: &'a GpuType) -> impl Iterator<Item = &'a Region> {
-        self.regions
-            .keys()
-            .filter(move |region| self.count(region, gpu) > 0)
+        self.regions.keys().filter(move |region| self.count(region, gpu) > 0)
     }
 
     fn zones(&self, region: &Region, gpu: &GpuType) -> &[u32] {
-        self.regions
-            .get(region)
-            .and_then(|types| types.get(gpu))
-            .map_or(&[], Vec::as_slice)
+        self.regions.get(region).and_then(|types| types.get(gpu)).map_or(&[], Vec::as_slice)
     }
 }

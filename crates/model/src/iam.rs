@@ -32,8 +32,6 @@ pub struct Binding {
 impl Policy {
     /// Whether a member has a role by this policy.
     pub fn grants(&self, role: &str, member: &str) -> bool {
-        self.bindings
-            .iter()
-            .any(|binding| binding.role == role && binding.members.iter().any(|m| m == member))
+        self.bindings.iter().any(|binding| binding.role == role && binding.members.iter().any(|m| m == member))
     }
 }

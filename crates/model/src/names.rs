@@ -88,11 +88,7 @@ pub struct ServiceKey {
 
 impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "projects/{}/locations/{}/services/{}",
-            self.project, self.region, self.name
-        )
+        write!(f, "projects/{}/locations/{}/services/{}", self.project, self.region, self.name)
     }
 }
 
@@ -109,10 +105,6 @@ pub struct RevisionKey {
 
 impl fmt::Display for RevisionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "projects/{}/locations/{}/revisions/{}",
-            self.project, self.region, self.name
-        )
+        write!(f, "projects/{}/locations/{}/revisions/{}", self.project, self.region, self.name)
     }
 }

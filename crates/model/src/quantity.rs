@@ -29,15 +29,8 @@ impl Cpu {
         if fraction.len() > 3 || (text.contains('.') && fraction.is_empty()) {
             return None;
         }
-        let thousandths = if fraction.is_empty() {
-            0
-        } else {
-            digits(&format!("{fraction:0<3}"))?
-        };
-        digits(whole)?
-            .checked_mul(1000)?
-            .checked_add(thousandths)
-            .map(Self)
+        let thousandths = if fraction.is_empty() { 0 } else { digits(&format!("{fraction:0<3}"))? };
+        digits(whole)?.checked_mul(1000)?.checked_add(thousandths).map(Self)
     }
 }
 
@@ -45,11 +38,7 @@ impl fmt::Display for Cpu {
     /// Whole vCPUs as `4`, others as `500m`. Cloud Run prints `1000m` for its own default; that is the
     /// API's affair.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_multiple_of(1000) {
-            write!(f, "{}", self.0 / 1000)
-        } else {
-            write!(f, "{}m", self.0)
-        }
+        if self.0.is_multiple_of(1000) { write!(f, "{}", self.0 / 1000) } else { write!(f, "{}m", self.0) }
     }
 }
 
@@ -94,9 +83,7 @@ impl Memory {
 
     /// Parses `512Mi`, `16Gi`, `2G` or a plain count of bytes; `None` if it is no such amount.
     pub fn parse(text: &str) -> Option<Self> {
-        let unit = MEMORY_UNITS
-            .iter()
-            .find(|(suffix, _)| text.ends_with(suffix));
+        let unit = MEMORY_UNITS.iter().find(|(suffix, _)| text.ends_with(suffix));
         let (number, factor) = match unit {
             Some((suffix, factor)) => (&text[..text.len() - suffix.len()], *factor),
             None => (text, 1),
@@ -106,27 +93,15 @@ impl Memory {
             return None;
         }
         let scale = 10_u64.pow(fraction.len() as u32);
-        let part = if fraction.is_empty() {
-            0
-        } else {
-            digits(fraction)?.checked_mul(factor)? / scale
-        };
-        digits(whole)?
-            .checked_mul(factor)?
-            .checked_add(part)
-            .map(Self)
+        let part = if fraction.is_empty() { 0 } else { digits(fraction)?.checked_mul(factor)? / scale };
+        digits(whole)?.checked_mul(factor)?.checked_add(part).map(Self)
     }
 }
 
 impl fmt::Display for Memory {
     /// The largest binary unit that divides it: `16Gi`, `1536Mi`, `1000` (bytes).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (suffix, factor) in [
-            ("Ti", 1_u64 << 40),
-            ("Gi", 1 << 30),
-            ("Mi", 1 << 20),
-            ("Ki", 1 << 10),
-        ] {
+        for (suffix, factor) in [("Ti", 1_u64 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)] {
             if self.0 > 0 && self.0.is_multiple_of(factor) {
                 return write!(f, "{}{suffix}", self.0 / factor);
             }

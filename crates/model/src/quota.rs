@@ -29,8 +29,7 @@ pub struct Quotas {
 
 /// The sentence by which gcloud knows that it can offer the same deployment without zonal redundancy;
 /// it replaces it by its own question, so it must stand as it is.
-pub const OFFER_NO_ZONAL_REDUNDANCY: &str =
-    "You could deploy using GPUs without zonal redundancy instead.";
+pub const OFFER_NO_ZONAL_REDUNDANCY: &str = "You could deploy using GPUs without zonal redundancy instead.";
 
 /// Why a service may not have as many GPUs as its maximum of instances would take.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -71,11 +70,7 @@ pub enum QuotaViolation {
 }
 
 fn none_granted(key: &QuotaKey) -> String {
-    let with = if key.zonal_redundancy {
-        "with"
-    } else {
-        "without"
-    };
+    let with = if key.zonal_redundancy { "with" } else { "without" };
     format!(
         "You do not have quota for using GPUs {with} zonal redundancy: '{}' of project {} in {} is 0.",
         key.display_name(),
@@ -115,17 +110,8 @@ impl Quotas {
         if requested <= allowed {
             Ok(())
         } else if allowed > 0 {
-            Err(QuotaViolation::Exceeded {
-                key,
-                requested,
-                allowed,
-            })
-        } else if key.zonal_redundancy
-            && self.limit(&QuotaKey {
-                zonal_redundancy: false,
-                ..key.clone()
-            }) > 0
-        {
+            Err(QuotaViolation::Exceeded { key, requested, allowed })
+        } else if key.zonal_redundancy && self.limit(&QuotaKey { zonal_redundancy: false, ..key.clone() }) > 0 {
             Err(QuotaViolation::OnlyWithoutZonalRedundancy { key, requested })
         } else {
             Err(QuotaViolation::NoneGranted { key, requested })
@@ -138,47 +124,29 @@ impl QuotaKey {
     /// `run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy`.
     pub fn metric(&self) -> String {
         let gpu = self.gpu.as_str().replace('-', "_");
-        let suffix = if self.zonal_redundancy {
-            ""
-        } else {
-            "_no_zonal_redundancy"
-        };
+        let suffix = if self.zonal_redundancy { "" } else { "_no_zonal_redundancy" };
         format!("run.googleapis.com/{gpu}_gpu_allocation{suffix}")
     }
 
     /// The quota's id as Cloud Run names it, for instance
     /// `NvidiaL4GpuAllocNoZonalRedundancyPerProjectRegion`.
     pub fn quota_id(&self) -> String {
-        let suffix = if self.zonal_redundancy {
-            ""
-        } else {
-            "NoZonalRedundancy"
-        };
+        let suffix = if self.zonal_redundancy { "" } else { "NoZonalRedundancy" };
         format!("{}GpuAlloc{suffix}PerProjectRegion", self.words().concat())
     }
 
     /// The quota's name for people, for instance
     /// `Total Nvidia L4 GPU allocation, per project per region`.
     pub fn display_name(&self) -> String {
-        let suffix = if self.zonal_redundancy {
-            ""
-        } else {
-            " without zonal redundancy"
-        };
-        format!(
-            "Total {} GPU allocation{suffix}, per project per region",
-            self.words().join(" ")
-        )
+        let suffix = if self.zonal_redundancy { "" } else { " without zonal redundancy" };
+        format!("Total {} GPU allocation{suffix}, per project per region", self.words().join(" "))
     }
 
     /// The type's words, each with a capital: `nvidia-l4` is `Nvidia`, `L4`.
     fn words(&self) -> Vec<String> {
         let capital = |word: &str| {
             let mut letters = word.chars();
-            letters
-                .next()
-                .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
-                .unwrap_or_default()
+            letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
         };
         self.gpu.as_str().split('-').map(capital).collect()
     }

@@ -75,9 +75,7 @@ impl RevisionTemplate {
 
     /// Index of the container that owns the GPU, if one does.
     pub fn gpu_container(&self) -> Option<usize> {
-        self.containers
-            .iter()
-            .position(|container| container.gpu_count.unwrap_or(0) > 0)
+        self.containers.iter().position(|container| container.gpu_count.unwrap_or(0) > 0)
     }
 }
 
@@ -148,10 +146,6 @@ impl Revision {
 
     /// GPUs that each instance holds.
     pub fn gpus_per_instance(&self) -> u32 {
-        self.template
-            .containers
-            .iter()
-            .map(|container| container.gpu_count.unwrap_or(0))
-            .sum()
+        self.template.containers.iter().map(|container| container.gpu_count.unwrap_or(0)).sum()
     }
 }

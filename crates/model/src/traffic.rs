@@ -22,11 +22,7 @@ pub struct TrafficTarget {
 impl TrafficTarget {
     /// All traffic to the newest ready revision: what a service without a traffic block has.
     pub fn latest() -> Self {
-        Self {
-            revision: None,
-            percent: 100,
-            tag: None,
-        }
+        Self { revision: None, percent: 100, tag: None }
     }
 }
 

@@ -17,10 +17,7 @@ pub struct Violation {
 impl Violation {
     /// A violation of the rule that `message` states, at `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-        }
+        Self { field: field.into(), message: message.into() }
     }
 }
 

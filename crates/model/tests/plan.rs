@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use homerun_model::Timestamp;
 use homerun_model::container::Container;
 use homerun_model::instance::{Failure, InstanceState, ObservedInstance, Stamps};
-use homerun_model::names::{
-    DeviceId, GpuType, InstanceId, ProjectId, Region, RevisionKey, RevisionName, ServiceName,
-};
+use homerun_model::names::{DeviceId, GpuType, InstanceId, ProjectId, Region, RevisionKey, RevisionName, ServiceName};
 use homerun_model::plan::place::{Gpu, Ledger};
 use homerun_model::plan::rollout::{Action, Intent, Seen, rollout};
 use homerun_model::plan::status;
@@ -31,20 +29,13 @@ fn revision(service: &str, number: u32, gpus: u32, phase: Phase) -> Revision {
         uid: "u".to_owned(),
         generation: u64::from(number),
         template: RevisionTemplate {
-            containers: vec![Container {
-                image: "i".to_owned(),
-                gpu_count: Some(gpus),
-                ..Container::default()
-            }],
+            containers: vec![Container { image: "i".to_owned(), gpu_count: Some(gpus), ..Container::default() }],
             gpu_type: (gpus > 0).then(|| GpuType::from("nvidia-l4")),
             ..RevisionTemplate::default()
         },
         created_at: at(i64::from(number)),
         creator: "me".to_owned(),
-        images: vec![PinnedImage {
-            reference: "i@sha256:0".to_owned(),
-            digest: "sha256:0".to_owned(),
-        }],
+        images: vec![PinnedImage { reference: "i@sha256:0".to_owned(), digest: "sha256:0".to_owned() }],
         phase,
         conditions: Vec::new(),
         warnings: Vec::new(),
@@ -80,31 +71,15 @@ impl Machine {
             },
             quota,
         );
-        let intents: Vec<Intent<'_>> = wanted
-            .iter()
-            .map(|(revision, wanted)| Intent {
-                revision,
-                wanted: *wanted,
-                may_start: true,
-            })
-            .collect();
-        let seen = Seen {
-            instances: &self.instances,
-            draining: &self.draining,
-            in_flight: &self.in_flight,
-        };
+        let intents: Vec<Intent<'_>> =
+            wanted.iter().map(|(revision, wanted)| Intent { revision, wanted: *wanted, may_start: true }).collect();
+        let seen = Seen { instances: &self.instances, draining: &self.draining, in_flight: &self.in_flight };
         let mut ledger = Ledger::new(gpus, &self.instances);
         let mut made = self.made;
-        let plan = rollout(
-            &intents,
-            seen,
-            (&mut ledger, &quotas),
-            now,
-            &mut |revision| {
-                made += 1;
-                InstanceId::new(format!("{}-{made}", revision.key.name))
-            },
-        );
+        let plan = rollout(&intents, seen, (&mut ledger, &quotas), now, &mut |revision| {
+            made += 1;
+            InstanceId::new(format!("{}-{made}", revision.key.name))
+        });
         self.made = made;
         self.denied = plan.denied.len();
         for action in plan.actions {
@@ -123,21 +98,12 @@ impl Machine {
             Action::Drain(id) => drop(self.draining.insert(id)),
             Action::Keep(id) => drop(self.draining.remove(&id)),
             Action::Stop(id) => {
-                assert_eq!(
-                    self.in_flight.get(&id).copied().unwrap_or(0),
-                    0,
-                    "{id} was stopped while it served"
-                );
+                assert_eq!(self.in_flight.get(&id).copied().unwrap_or(0), 0, "{id} was stopped while it served");
                 self.set(&id, InstanceState::Stopped);
             }
             Action::Remove(id) => {
-                let over = |instance: &ObservedInstance| {
-                    instance.spec.id == id && instance.state.is_over()
-                };
-                assert!(
-                    self.instances.iter().any(over),
-                    "{id} was forgotten while it lived"
-                );
+                let over = |instance: &ObservedInstance| instance.spec.id == id && instance.state.is_over();
+                assert!(self.instances.iter().any(over), "{id} was forgotten while it lived");
                 self.instances.retain(|instance| instance.spec.id != id);
                 self.draining.remove(&id);
             }
@@ -145,42 +111,26 @@ impl Machine {
     }
 
     fn set(&mut self, id: &InstanceId, state: InstanceState) {
-        let found = self
-            .instances
-            .iter_mut()
-            .find(|instance| &instance.spec.id == id);
+        let found = self.instances.iter_mut().find(|instance| &instance.spec.id == id);
         found.expect("only known instances are named").state = state;
     }
 
     fn live(&self, revision: &Revision) -> usize {
-        self.instances
-            .iter()
-            .filter(|i| i.spec.revision == revision.key && !i.state.is_over())
-            .count()
+        self.instances.iter().filter(|i| i.spec.revision == revision.key && !i.state.is_over()).count()
     }
 
     fn gpus_held(&self) -> Vec<&DeviceId> {
-        self.instances
-            .iter()
-            .filter(|i| !i.state.is_over())
-            .flat_map(|i| &i.spec.gpus)
-            .collect()
+        self.instances.iter().filter(|i| !i.state.is_over()).flat_map(|i| &i.spec.gpus).collect()
     }
 }
 
 #[test]
 fn g08_a_service_over_the_quota_is_denied_and_told_who_holds_it() {
-    let (ocr, chat) = (
-        revision("ocr", 1, 1, Phase::Ready),
-        revision("chat", 1, 1, Phase::Ready),
-    );
+    let (ocr, chat) = (revision("ocr", 1, 1, Phase::Ready), revision("chat", 1, 1, Phase::Ready));
     let mut machine = Machine::default();
     machine.step(&[(ocr.clone(), 1)], 2, 1, at(0));
-    let gpus = vec![Gpu {
-        id: DeviceId::from("g0"),
-        gpu: GpuType::from("nvidia-l4"),
-        region: Region::from("us-central1"),
-    }];
+    let gpus =
+        vec![Gpu { id: DeviceId::from("g0"), gpu: GpuType::from("nvidia-l4"), region: Region::from("us-central1") }];
     let mut quotas = Quotas::default();
     let key = QuotaKey {
         project: ProjectId::from("demo"),
@@ -189,28 +139,16 @@ fn g08_a_service_over_the_quota_is_denied_and_told_who_holds_it() {
         zonal_redundancy: false,
     };
     quotas.set(key, 1);
-    let text = Ledger::new(gpus, &machine.instances)
-        .grant(&chat, &quotas)
-        .expect_err("the quota is used")
-        .to_string();
-    assert!(
-        text.contains("run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy"),
-        "{text}"
-    );
+    let text = Ledger::new(gpus, &machine.instances).grant(&chat, &quotas).expect_err("the quota is used").to_string();
+    assert!(text.contains("run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy"), "{text}");
     assert!(text.contains("ocr (1)"), "{text}");
     machine.step(&[(ocr.clone(), 1), (chat.clone(), 1)], 2, 1, at(1));
-    assert_eq!(
-        (machine.live(&ocr), machine.live(&chat), machine.denied),
-        (1, 0, 1)
-    );
+    assert_eq!((machine.live(&ocr), machine.live(&chat), machine.denied), (1, 0, 1));
 }
 
 #[test]
 fn g08_waiting_services_each_get_one_gpu_before_one_gets_two() {
-    let (ocr, chat) = (
-        revision("ocr", 1, 1, Phase::Ready),
-        revision("chat", 1, 1, Phase::Ready),
-    );
+    let (ocr, chat) = (revision("ocr", 1, 1, Phase::Ready), revision("chat", 1, 1, Phase::Ready));
     let mut machine = Machine::default();
     machine.step(&[(ocr.clone(), 3), (chat.clone(), 3)], 2, 2, at(0));
     assert_eq!((machine.live(&ocr), machine.live(&chat)), (1, 1));
@@ -240,18 +178,12 @@ fn s07_a_draining_instance_that_is_wanted_again_is_kept() {
     machine.step(&[(ocr.clone(), 0)], 1, 1, at(1));
     assert_eq!(machine.draining.len(), 1);
     machine.step(&[(ocr.clone(), 1)], 1, 1, at(2));
-    assert_eq!(
-        (machine.draining.len(), machine.live(&ocr), machine.made),
-        (0, 1, 1)
-    );
+    assert_eq!((machine.draining.len(), machine.live(&ocr), machine.made), (0, 1, 1));
 }
 
 #[test]
 fn g15_a_new_revision_takes_the_idle_gpu_of_the_one_before() {
-    let (old, new) = (
-        revision("ocr", 1, 1, Phase::Ready),
-        revision("ocr", 2, 1, Phase::Deploying),
-    );
+    let (old, new) = (revision("ocr", 1, 1, Phase::Ready), revision("ocr", 2, 1, Phase::Deploying));
     let mut machine = Machine::default();
     machine.step(&[(old.clone(), 1)], 1, 1, at(0));
     for second in 1..5 {
@@ -262,25 +194,17 @@ fn g15_a_new_revision_takes_the_idle_gpu_of_the_one_before() {
 
 #[test]
 fn g08_a_revision_that_waits_too_long_for_a_gpu_fails_with_the_quota_as_reason() {
-    let (ocr, chat) = (
-        revision("ocr", 1, 1, Phase::Ready),
-        revision("chat", 1, 1, Phase::Deploying),
-    );
+    let (ocr, chat) = (revision("ocr", 1, 1, Phase::Ready), revision("chat", 1, 1, Phase::Deploying));
     let mut machine = Machine::default();
     machine.step(&[(ocr, 1)], 1, 1, at(0));
-    let denied = Ledger::new(Vec::new(), &machine.instances)
-        .grant(&chat, &Quotas::default())
-        .expect_err("no quota");
-    let waiting =
-        status::judge(&chat, &machine.instances, Some(&denied), at(2)).expect("says that it waits");
+    let denied = Ledger::new(Vec::new(), &machine.instances).grant(&chat, &Quotas::default()).expect_err("no quota");
+    let waiting = status::judge(&chat, &machine.instances, Some(&denied), at(2)).expect("says that it waits");
     assert_eq!(waiting.phase, Phase::Deploying);
-    let failed =
-        status::judge(&waiting, &machine.instances, Some(&denied), at(60)).expect("gives up");
+    let failed = status::judge(&waiting, &machine.instances, Some(&denied), at(60)).expect("gives up");
     assert_eq!(failed.phase, Phase::Failed);
-    assert!(failed.conditions.iter().any(|c| {
-        c.message
-            .contains("Quota exceeded for total allowable count of GPUs")
-    }));
+    assert!(
+        failed.conditions.iter().any(|c| { c.message.contains("Quota exceeded for total allowable count of GPUs") })
+    );
 }
 
 /// What may happen between two passes.

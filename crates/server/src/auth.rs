@@ -35,12 +35,7 @@ impl Auth {
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let path = data_dir.join(TOKEN_FILE);
         let mut token = String::new();
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-        {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(mut file) => {
                 token = ids::secret();
                 file.write_all(token.as_bytes())?;
@@ -54,10 +49,7 @@ impl Auth {
         }
         let token = token.trim().to_owned();
         if token.len() < 32 {
-            let message = format!(
-                "{} does not hold a token; delete it and a new one is made",
-                path.display()
-            );
+            let message = format!("{} does not hold a token; delete it and a new one is made", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         Ok(Self { token, path })
@@ -70,9 +62,7 @@ impl Auth {
 
     /// The caller that a bearer token speaks for.
     pub fn caller(&self, token: &str) -> Option<Caller> {
-        same(token.as_bytes(), self.token.as_bytes()).then(|| Caller {
-            email: "owner@homerun.local".to_owned(),
-        })
+        same(token.as_bytes(), self.token.as_bytes()).then(|| Caller { email: "owner@homerun.local".to_owned() })
     }
 }
 
@@ -80,18 +70,12 @@ impl Auth {
 pub fn bearer(headers: &http::HeaderMap) -> Option<&str> {
     let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then_some(token.trim())
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 /// Compares in a time that does not tell how much was right.
 fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .zip(b)
-            .fold(0, |difference, (a, b)| difference | (a ^ b))
-            == 0
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 #[cfg(test)]
@@ -104,14 +88,7 @@ mod tests {
         let first = Auth::open(dir.path()).expect("opens");
         let again = Auth::open(dir.path()).expect("opens again");
         assert_eq!(first.token, again.token);
-        assert_eq!(
-            std::fs::metadata(first.token_path())
-                .expect("is there")
-                .permissions()
-                .mode()
-                & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(first.token_path()).expect("is there").permissions().mode() & 0o777, 0o600);
         assert!(again.caller(&first.token).is_some());
         assert!(again.caller("").is_none() && again.caller(&first.token[1..]).is_none());
     }
@@ -120,11 +97,6 @@ mod tests {
     fn a_damaged_token_file_is_named() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join(TOKEN_FILE), "short").expect("writes");
-        assert!(
-            Auth::open(dir.path())
-                .expect_err("too short")
-                .to_string()
-                .contains("token")
-        );
+        assert!(Auth::open(dir.path()).expect_err("too short").to_string().contains("token"));
     }
 }

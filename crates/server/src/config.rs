@@ -104,23 +104,13 @@ impl Default for Config {
             backend: BackendKind::Oci,
             project: ProjectConfig::default(),
             region: "us-central1".to_owned(),
-            regions: [
-                "us-east4",
-                "europe-west1",
-                "europe-west4",
-                "asia-southeast1",
-                "asia-northeast1",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            regions: ["us-east4", "europe-west1", "europe-west4", "asia-southeast1", "asia-northeast1"]
+                .map(str::to_owned)
+                .to_vec(),
             url: UrlConfig::default(),
-            enabled_apis: [
-                "run.googleapis.com",
-                "cloudquotas.googleapis.com",
-                "logging.googleapis.com",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            enabled_apis: ["run.googleapis.com", "cloudquotas.googleapis.com", "logging.googleapis.com"]
+                .map(str::to_owned)
+                .to_vec(),
             services: ServiceSettings::default(),
             leave_running: false,
         }
@@ -129,20 +119,13 @@ impl Default for Config {
 
 impl Default for ProjectConfig {
     fn default() -> Self {
-        Self {
-            id: "demo".to_owned(),
-            number: 100_000_000_001,
-        }
+        Self { id: "demo".to_owned(), number: 100_000_000_001 }
     }
 }
 
 impl Default for UrlConfig {
     fn default() -> Self {
-        Self {
-            scheme: "http".to_owned(),
-            domain: "run.localhost".to_owned(),
-            port: None,
-        }
+        Self { scheme: "http".to_owned(), domain: "run.localhost".to_owned(), port: None }
     }
 }
 
@@ -152,37 +135,24 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, or names a setting that does not exist, or has a wrong value.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Parse {
-            path: path.to_owned(),
-            source,
-        })
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
     }
 
     /// The project that exists from the start.
     pub fn default_project(&self) -> Project {
-        Project {
-            id: ProjectId::new(&self.project.id),
-            number: self.project.number,
-        }
+        Project { id: ProjectId::new(&self.project.id), number: self.project.number }
     }
 
     /// Every region that services may be deployed to, this machine's first.
     pub fn all_regions(&self) -> Vec<Region> {
         let others = self.regions.iter().filter(|region| **region != self.region);
-        std::iter::once(&self.region)
-            .chain(others)
-            .map(Region::new)
-            .collect()
+        std::iter::once(&self.region).chain(others).map(Region::new).collect()
     }
 }
 
 /// Reads a value that is written as text in the file.
 fn from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<GpuSetting, D::Error> {
-    String::deserialize(deserializer)?
-        .parse()
-        .map_err(serde::de::Error::custom)
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }

@@ -44,14 +44,8 @@ impl Logs {
         std::fs::create_dir_all(dir)?;
         let (queue, entries) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer {
-            dir: dir.to_owned(),
-            files: HashMap::new(),
-            dropped: dropped.clone(),
-        };
-        std::thread::Builder::new()
-            .name("logs".to_owned())
-            .spawn(move || writer.run(&entries))?;
+        let writer = Writer { dir: dir.to_owned(), files: HashMap::new(), dropped: dropped.clone() };
+        std::thread::Builder::new().name("logs".to_owned()).spawn(move || writer.run(&entries))?;
         Ok(Self { queue, dropped })
     }
 
@@ -101,9 +95,7 @@ impl Observe for Logs {
 
 /// The file of a service's log below the log folder.
 pub fn file(dir: &Path, service: &ServiceKey) -> PathBuf {
-    dir.join(service.project.as_str())
-        .join(service.region.as_str())
-        .join(format!("{}.jsonl", service.name))
+    dir.join(service.project.as_str()).join(service.region.as_str()).join(format!("{}.jsonl", service.name))
 }
 
 struct Writer {
@@ -117,9 +109,7 @@ impl Writer {
         while let Ok(entry) = entries.recv() {
             let dropped = self.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {
-                tracing::warn!(
-                    "{dropped} log lines were dropped: containers write faster than the disk"
-                );
+                tracing::warn!("{dropped} log lines were dropped: containers write faster than the disk");
             }
             if let Err(error) = self.write(&entry) {
                 self.files.remove(&entry.service);
@@ -130,11 +120,7 @@ impl Writer {
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
         let path = file(&self.dir, &entry.service);
-        if self
-            .files
-            .get(&entry.service)
-            .is_some_and(|(_, size)| *size >= TURN_BYTES)
-        {
+        if self.files.get(&entry.service).is_some_and(|(_, size)| *size >= TURN_BYTES) {
             self.files.remove(&entry.service);
             std::fs::rename(&path, path.with_extension("jsonl.1"))?;
         }

@@ -112,10 +112,7 @@ async fn run_up(target: &Target, args: UpArgs) -> Result<(), Box<dyn std::error:
         .init();
     let config = settings(target, args)?;
     // Asked for before anything is started, so that an early signal ends in order too.
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let up = up::start(config, Arc::new(SystemClock)).await?;
     greet(&up);
     tokio::select! {
@@ -158,11 +155,7 @@ fn greet(up: &up::Up) {
     println!("  requests http://{}", up.ingress);
     println!("  data     {dir}");
     for device in up.platform.backend.devices() {
-        let simulated = if device.simulated {
-            " (simulated: no CUDA work can run)"
-        } else {
-            ""
-        };
+        let simulated = if device.simulated { " (simulated: no CUDA work can run)" } else { "" };
         println!("  GPU      {} {}{simulated}", device.gpu_type, device.id);
     }
     println!("Point gcloud at it:  eval \"$(homerun gcloud-env --data-dir {dir})\"");

@@ -93,11 +93,7 @@ impl Live {
 
 impl Platform {
     /// What the rules must know besides a service, for a service in `project`.
-    pub fn surroundings<'a>(
-        &'a self,
-        project: &'a Project,
-        regions: &'a [Region],
-    ) -> Surroundings<'a> {
+    pub fn surroundings<'a>(&'a self, project: &'a Project, regions: &'a [Region]) -> Surroundings<'a> {
         Surroundings {
             project,
             gpus: &self.gpus.inventory,
@@ -112,21 +108,14 @@ impl Platform {
         if id.as_str() == self.config.project.id {
             return self.config.project.number;
         }
-        self.store
-            .project(id.as_str())
-            .ok()
-            .flatten()
-            .map_or(0, |stored| stored.project.number)
+        self.store.project(id.as_str()).ok().flatten().map_or(0, |stored| stored.project.number)
     }
 
     /// The host of a service's URL, without port; of one of its tags if given.
     pub fn host(&self, key: &ServiceKey, tag: Option<&str>) -> String {
         let prefix = tag.map(|tag| format!("{tag}---")).unwrap_or_default();
         let number = self.project_number(&key.project);
-        format!(
-            "{prefix}{}-{number}.{}.{}",
-            key.name, key.region, self.config.url.domain
-        )
+        format!("{prefix}{}-{number}.{}.{}", key.name, key.region, self.config.url.domain)
     }
 
     /// A service's URL, or that of one of its tags.

@@ -43,9 +43,7 @@ pub enum UpError {
         source: io::Error,
     },
     /// Another homerun runs on the same data directory.
-    #[error(
-        "another homerun (process {pid}) runs on {path}; end it first or choose another --data-dir"
-    )]
+    #[error("another homerun (process {pid}) runs on {path}; end it first or choose another --data-dir")]
     Running {
         /// The directory.
         path: PathBuf,
@@ -53,9 +51,7 @@ pub enum UpError {
         pid: String,
     },
     /// An address cannot be listened on.
-    #[error(
-        "cannot listen on {address}; is something else running there? Choose another with {flag}"
-    )]
+    #[error("cannot listen on {address}; is something else running there? Choose another with {flag}")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -92,16 +88,10 @@ pub struct Up {
 /// # Errors
 /// See [`UpError`]. Nothing is left running then.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError> {
-    let data = |source| UpError::DataDir {
-        path: config.data_dir.clone(),
-        source,
-    };
+    let data = |source| UpError::DataDir { path: config.data_dir.clone(), source };
     std::fs::create_dir_all(&config.data_dir).map_err(data)?;
     let lock = DirLock::take(&config.data_dir).map_err(|error| match error {
-        LockError::Held(pid) => UpError::Running {
-            path: config.data_dir.clone(),
-            pid,
-        },
+        LockError::Held(pid) => UpError::Running { path: config.data_dir.clone(), pid },
         LockError::Io(source) => data(source),
     })?;
     let auth = Arc::new(Auth::open(&config.data_dir).map_err(data)?);
@@ -109,41 +99,19 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let store = Store::open(&config.data_dir.join("homerun.db"))?;
     let project = config.default_project();
     let enabled_apis = config.enabled_apis.iter().cloned().collect();
-    store.ensure_project(&StoredProject {
-        project: project.clone(),
-        enabled_apis,
-    })?;
+    store.ensure_project(&StoredProject { project: project.clone(), enabled_apis })?;
 
     let control = listen(config.listen, "--listen").await?;
     let ingress_listener = listen(config.ingress_listen, "--ingress-listen").await?;
-    let (control_address, ingress_address) = (
-        control.local_addr().map_err(data)?,
-        ingress_listener.local_addr().map_err(data)?,
-    );
+    let (control_address, ingress_address) =
+        (control.local_addr().map_err(data)?, ingress_listener.local_addr().map_err(data)?);
 
     let backend = open_backend(&config, &logs).await?;
     let gpus = gpus(&config, backend.as_ref());
-    let doors = Arc::new(Doors {
-        backend: backend.clone(),
-        auth: auth.clone(),
-    });
-    let ingress = Ingress::new(
-        doors.clone(),
-        doors,
-        Arc::new(logs),
-        homerun_ingress::Settings::default(),
-    );
+    let doors = Arc::new(Doors { backend: backend.clone(), auth: auth.clone() });
+    let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs), homerun_ingress::Settings::default());
     let url_port = config.url.port.unwrap_or(ingress_address.port());
-    let platform = Arc::new(Platform {
-        config,
-        store,
-        backend,
-        ingress,
-        clock,
-        gpus,
-        live: Live::default(),
-        url_port,
-    });
+    let platform = Arc::new(Platform { config, store, backend, ingress, clock, gpus, live: Live::default(), url_port });
 
     let mut tasks = JoinSet::new();
     tasks.spawn(tasks::reconcile::run(platform.clone()));
@@ -151,11 +119,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let serving = platform.ingress.clone();
     let (end_ingress, ending) = oneshot::channel::<()>();
     // It ends by itself when the other half is gone, too.
-    let serving = tokio::spawn(async move {
-        serving
-            .serve(ingress_listener, async { drop(ending.await) })
-            .await
-    });
+    let serving = tokio::spawn(async move { serving.serve(ingress_listener, async { drop(ending.await) }).await });
     let router = http::router(platform.clone(), auth, control_address);
     tasks.spawn(http::serve(control, router));
     let file = ServerFile {
@@ -166,19 +130,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
         region: platform.config.region.clone(),
     };
     let data_dir = &platform.config.data_dir;
-    server_file::write(data_dir, &file).map_err(|source| UpError::DataDir {
-        path: data_dir.clone(),
-        source,
-    })?;
-    Ok(Up {
-        platform,
-        control: control_address,
-        ingress: ingress_address,
-        tasks,
-        serving,
-        end_ingress,
-        _lock: lock,
-    })
+    server_file::write(data_dir, &file).map_err(|source| UpError::DataDir { path: data_dir.clone(), source })?;
+    Ok(Up { platform, control: control_address, ingress: ingress_address, tasks, serving, end_ingress, _lock: lock })
 }
 
 impl Up {
@@ -190,22 +143,13 @@ impl Up {
         let _ = self.end_ingress.send(());
         let _ = self.serving.await;
         self.tasks.shutdown().await;
-        self.platform
-            .backend
-            .shutdown(self.platform.config.leave_running)
-            .await;
+        self.platform.backend.shutdown(self.platform.config.leave_running).await;
         server_file::remove(&self.platform.config.data_dir);
     }
 }
 
 async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, UpError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| UpError::Listen {
-            address,
-            flag,
-            source,
-        })
+    TcpListener::bind(address).await.map_err(|source| UpError::Listen { address, flag, source })
 }
 
 async fn open_backend(config: &Config, logs: &Logs) -> Result<Arc<dyn Backend>, UpError> {
@@ -217,13 +161,8 @@ async fn open_backend(config: &Config, logs: &Logs) -> Result<Arc<dyn Backend>, 
             Ok(Arc::new(backend))
         }
         BackendKind::Oci => {
-            let settings = oci::Settings {
-                data_dir: config.data_dir.clone(),
-                gpu: config.gpu.clone(),
-            };
-            let backend = OciBackend::open(settings, sink)
-                .await
-                .map_err(|error| UpError::Backend(error.into()))?;
+            let settings = oci::Settings { data_dir: config.data_dir.clone(), gpu: config.gpu.clone() };
+            let backend = OciBackend::open(settings, sink).await.map_err(|error| UpError::Backend(error.into()))?;
             Ok(Arc::new(backend))
         }
     }
@@ -233,10 +172,7 @@ async fn open_backend(config: &Config, logs: &Logs) -> Result<Arc<dyn Backend>, 
 /// project's quota is what the machine has, and other projects' is 0 (row G09).
 fn gpus(config: &Config, backend: &dyn Backend) -> Gpus {
     let region = Region::new(&config.region);
-    let mut inventory = GpuInventory {
-        types: published_types(),
-        regions: BTreeMap::new(),
-    };
+    let mut inventory = GpuInventory { types: published_types(), regions: BTreeMap::new() };
     let mut quotas = Quotas::default();
     let mut devices = Vec::new();
     for device in backend.devices() {
@@ -247,11 +183,7 @@ fn gpus(config: &Config, backend: &dyn Backend) -> Gpus {
             .entry(device.gpu_type.clone())
             .or_insert_with(|| vec![0]);
         zones[0] += 1;
-        devices.push(Gpu {
-            id: DeviceId::new(device.id.as_str()),
-            gpu: device.gpu_type,
-            region: region.clone(),
-        });
+        devices.push(Gpu { id: DeviceId::new(device.id.as_str()), gpu: device.gpu_type, region: region.clone() });
     }
     for (gpu, zones) in inventory.regions.get(&region).into_iter().flatten() {
         let key = QuotaKey {
@@ -262,11 +194,7 @@ fn gpus(config: &Config, backend: &dyn Backend) -> Gpus {
         };
         quotas.set(key, zones.iter().sum());
     }
-    Gpus {
-        inventory,
-        devices,
-        quotas,
-    }
+    Gpus { inventory, devices, quotas }
 }
 
 /// What ingress needs of the rest: a way into instances, and who may invoke.
@@ -285,12 +213,7 @@ impl Connect for Doors {
 #[async_trait]
 impl Authorize for Doors {
     /// The owner may invoke every private service; nobody else can prove who they are yet.
-    async fn may_invoke(
-        &self,
-        _service: &ServiceKey,
-        bearer: Option<&str>,
-        _audience_host: &str,
-    ) -> Invocation {
+    async fn may_invoke(&self, _service: &ServiceKey, bearer: Option<&str>, _audience_host: &str) -> Invocation {
         match bearer {
             None => Invocation::Forbidden,
             Some(token) if self.auth.caller(token).is_some() => Invocation::Allowed,

@@ -14,16 +14,7 @@ const GRAPH: [(&str, &[&str]); 6] = [
     ("homerun-backend", &["homerun-model"]),
     ("homerun-ingress", &["homerun-model"]),
     ("homerun-cli", &["homerun-api"]),
-    (
-        "homerun-server",
-        &[
-            "homerun-api",
-            "homerun-backend",
-            "homerun-cli",
-            "homerun-ingress",
-            "homerun-model",
-        ],
-    ),
+    ("homerun-server", &["homerun-api", "homerun-backend", "homerun-cli", "homerun-ingress", "homerun-model"]),
 ];
 
 /// All that the rules need: time as a value, serialisation, errors.
@@ -56,13 +47,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .map(|package| {
             let all = package["dependencies"].as_array().expect("dependencies");
             // Kind null is an ordinary dependency; dev and build have a name.
-            (
-                name(package),
-                all.iter()
-                    .filter(|dependency| dependency["kind"].is_null())
-                    .map(name)
-                    .collect(),
-            )
+            (name(package), all.iter().filter(|dependency| dependency["kind"].is_null()).map(name).collect())
         })
         .collect()
 }
@@ -74,11 +59,7 @@ fn cargo(arguments: &[&str]) -> String {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "cargo {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("cargo prints UTF-8")
 }
 
@@ -86,24 +67,11 @@ fn cargo(arguments: &[&str]) -> String {
 fn the_crates_depend_on_each_other_as_the_architecture_says() {
     let wanted: BTreeMap<String, BTreeSet<String>> = GRAPH
         .iter()
-        .map(|(name, needs)| {
-            (
-                (*name).to_owned(),
-                needs.iter().map(ToString::to_string).collect(),
-            )
-        })
+        .map(|(name, needs)| ((*name).to_owned(), needs.iter().map(ToString::to_string).collect()))
         .collect();
     let found: BTreeMap<String, BTreeSet<String>> = dependencies()
         .into_iter()
-        .map(|(name, needs)| {
-            (
-                name,
-                needs
-                    .into_iter()
-                    .filter(|need| wanted.contains_key(need))
-                    .collect(),
-            )
-        })
+        .map(|(name, needs)| (name, needs.into_iter().filter(|need| wanted.contains_key(need)).collect()))
         .collect();
     assert_eq!(found, wanted);
 }
@@ -111,57 +79,26 @@ fn the_crates_depend_on_each_other_as_the_architecture_says() {
 #[test]
 fn the_rules_can_neither_wait_nor_reach_outside() {
     let direct = &dependencies()["homerun-model"];
-    assert_eq!(
-        *direct,
-        MODEL_NEEDS.iter().map(ToString::to_string).collect()
-    );
-    let tree = cargo(&[
-        "tree",
-        "--package",
-        "homerun-model",
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-        "--format",
-        "{lib}",
-    ]);
-    let all: BTreeSet<&str> = tree
-        .lines()
-        .map(|line| line.trim_end_matches(" (*)"))
-        .collect();
-    assert!(
-        all.contains("chrono"),
-        "cargo tree prints library names: {tree}"
-    );
-    let outside: Vec<_> = OUTSIDE
-        .iter()
-        .map(|name| name.replace('-', "_"))
-        .filter(|name| all.contains(name.as_str()))
-        .collect();
-    assert!(
-        outside.is_empty(),
-        "model depends, through others, on {outside:?}:\n{tree}"
-    );
+    assert_eq!(*direct, MODEL_NEEDS.iter().map(ToString::to_string).collect());
+    let tree =
+        cargo(&["tree", "--package", "homerun-model", "--edges", "normal", "--prefix", "none", "--format", "{lib}"]);
+    let all: BTreeSet<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    assert!(all.contains("chrono"), "cargo tree prints library names: {tree}");
+    let outside: Vec<_> =
+        OUTSIDE.iter().map(|name| name.replace('-', "_")).filter(|name| all.contains(name.as_str())).collect();
+    assert!(outside.is_empty(), "model depends, through others, on {outside:?}:\n{tree}");
 }
 
 #[test]
 fn only_the_store_speaks_to_the_database() {
-    let using: Vec<String> = dependencies()
-        .into_iter()
-        .filter(|(_, needs)| needs.contains("rusqlite"))
-        .map(|(name, _)| name)
-        .collect();
+    let using: Vec<String> =
+        dependencies().into_iter().filter(|(_, needs)| needs.contains("rusqlite")).map(|(name, _)| name).collect();
     assert_eq!(using, ["homerun-server"]);
     let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let outside: Vec<_> = rust_files(&sources)
         .into_iter()
         .filter(|path| !path.starts_with(sources.join("store")))
-        .filter(|path| {
-            std::fs::read_to_string(path)
-                .expect("a source file")
-                .contains("rusqlite")
-        })
+        .filter(|path| std::fs::read_to_string(path).expect("a source file").contains("rusqlite"))
         .collect();
     assert!(outside.is_empty(), "rusqlite outside store/: {outside:?}");
 }

@@ -14,15 +14,9 @@ async fn g10_a_gpu_service_is_created_serves_falls_to_zero_and_comes_back() {
     assert_eq!(ready["status"], "True", "{ready:#}");
     stack.make_public("ocr").await;
     assert_eq!(stack.visit("ocr", "/").await.0, StatusCode::OK);
-    let status = stack
-        .until("zero instances", |status| {
-            status["instances"].as_array().is_some_and(Vec::is_empty)
-        })
-        .await;
-    assert!(
-        status["gpus"][0]["instance"].is_null(),
-        "the GPU is free: {status:#}"
-    );
+    let status =
+        stack.until("zero instances", |status| status["instances"].as_array().is_some_and(Vec::is_empty)).await;
+    assert!(status["gpus"][0]["instance"].is_null(), "the GPU is free: {status:#}");
     assert_eq!(stack.visit("ocr", "/").await.0, StatusCode::OK);
     stack.end().await;
 }
@@ -38,22 +32,10 @@ async fn g02_g04_g05_defaults_of_a_gpu_service_are_shown() {
         json!({"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"}),
         "{made:#}"
     );
-    assert_eq!(
-        template["spec"]["nodeSelector"]["run.googleapis.com/accelerator"],
-        "nvidia-l4"
-    );
-    assert_eq!(
-        template["metadata"]["annotations"]["run.googleapis.com/cpu-throttling"],
-        "false"
-    );
-    assert_eq!(
-        template["metadata"]["annotations"]["run.googleapis.com/execution-environment"],
-        "gen2"
-    );
-    assert_eq!(
-        template["metadata"]["annotations"]["autoscaling.knative.dev/maxScale"],
-        "2"
-    );
+    assert_eq!(template["spec"]["nodeSelector"]["run.googleapis.com/accelerator"], "nvidia-l4");
+    assert_eq!(template["metadata"]["annotations"]["run.googleapis.com/cpu-throttling"], "false");
+    assert_eq!(template["metadata"]["annotations"]["run.googleapis.com/execution-environment"], "gen2");
+    assert_eq!(template["metadata"]["annotations"]["autoscaling.knative.dev/maxScale"], "2");
     assert_eq!(made["metadata"]["namespace"], "100000000001");
     stack.end().await;
 }
@@ -66,18 +48,10 @@ async fn s01_an_unknown_field_is_refused_by_name_and_nothing_is_stored() {
     let (status, body) = stack.call(Method::POST, SERVICES, Some(wrong)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(
-        body["error"]["message"]
-            .as_str()
-            .is_some_and(|m| m.contains("containerz") && m.contains("spec.template.spec")),
+        body["error"]["message"].as_str().is_some_and(|m| m.contains("containerz") && m.contains("spec.template.spec")),
         "{body:#}"
     );
-    assert_eq!(
-        stack
-            .call(Method::GET, &format!("{SERVICES}/hello"), None)
-            .await
-            .0,
-        StatusCode::NOT_FOUND
-    );
+    assert_eq!(stack.call(Method::GET, &format!("{SERVICES}/hello"), None).await.0, StatusCode::NOT_FOUND);
     stack.end().await;
 }
 
@@ -89,10 +63,7 @@ async fn s01_a_stale_resource_version_is_a_conflict() {
     let mut change = first.clone();
     change["spec"]["template"]["spec"]["containerConcurrency"] = json!(4);
     let path = format!("{SERVICES}/hello");
-    assert_eq!(
-        stack.call(Method::PUT, &path, Some(change.clone())).await.0,
-        StatusCode::OK
-    );
+    assert_eq!(stack.call(Method::PUT, &path, Some(change.clone())).await.0, StatusCode::OK);
     change["spec"]["template"]["spec"]["containerConcurrency"] = json!(5);
     let (status, body) = stack.call(Method::PUT, &path, Some(change)).await;
     assert_eq!(status, StatusCode::CONFLICT, "{body:#}");
@@ -109,16 +80,9 @@ async fn g12_export_and_replace_makes_no_revision() {
     let before = stack.get(&path).await;
     let (status, after) = stack.call(Method::PUT, &path, Some(before.clone())).await;
     assert_eq!(status, StatusCode::OK, "{after:#}");
-    assert_eq!(
-        after["metadata"]["generation"],
-        before["metadata"]["generation"]
-    );
+    assert_eq!(after["metadata"]["generation"], before["metadata"]["generation"]);
     let revisions = stack.get("/apis/serving.knative.dev/v1/namespaces/demo/revisions?labelSelector=serving.knative.dev/service%20%3D%20ocr").await;
-    assert_eq!(
-        revisions["items"].as_array().map(Vec::len),
-        Some(1),
-        "{revisions:#}"
-    );
+    assert_eq!(revisions["items"].as_array().map(Vec::len), Some(1), "{revisions:#}");
     stack.end().await;
 }
 
@@ -129,24 +93,13 @@ async fn s03_a_failed_revision_leaves_the_one_before_serving() {
     stack.settled("hello").await;
     stack.make_public("hello").await;
     let path = format!("{SERVICES}/hello");
-    for (image, words) in [
-        ("sim/missing", "not found"),
-        ("sim/exits", "failed to start and listen"),
-    ] {
+    for (image, words) in [("sim/missing", "not found"), ("sim/exits", "failed to start and listen")] {
         let mut change = stack.get(&path).await;
         change["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
-        assert_eq!(
-            stack.call(Method::PUT, &path, Some(change)).await.0,
-            StatusCode::OK
-        );
+        assert_eq!(stack.call(Method::PUT, &path, Some(change)).await.0, StatusCode::OK);
         let ready = stack.settled("hello").await;
         assert_eq!(ready["status"], "False", "{image}");
-        assert!(
-            ready["message"]
-                .as_str()
-                .is_some_and(|message| message.contains(words)),
-            "{ready:#}"
-        );
+        assert!(ready["message"].as_str().is_some_and(|message| message.contains(words)), "{ready:#}");
         assert_eq!(stack.visit("hello", "/").await.0, StatusCode::OK);
     }
     stack.end().await;
@@ -160,23 +113,13 @@ async fn s03_a_revision_without_traffic_is_retired_and_has_no_instance() {
     let path = format!("{SERVICES}/hello");
     let mut change = stack.get(&path).await;
     change["spec"]["template"]["spec"]["containerConcurrency"] = json!(7);
-    assert_eq!(
-        stack.call(Method::PUT, &path, Some(change)).await.0,
-        StatusCode::OK
-    );
+    assert_eq!(stack.call(Method::PUT, &path, Some(change)).await.0, StatusCode::OK);
     assert_eq!(stack.settled("hello").await["status"], "True");
     stack
-        .until("one instance", |status| {
-            status["instances"]
-                .as_array()
-                .is_some_and(|instances| instances.len() == 1)
-        })
+        .until("one instance", |status| status["instances"].as_array().is_some_and(|instances| instances.len() == 1))
         .await;
-    let revisions = stack
-        .get("/v1/projects/demo/locations/us-central1/revisions")
-        .await;
-    let active =
-        |index: usize| common::condition(&revisions["items"][index], "Active")["status"].clone();
+    let revisions = stack.get("/v1/projects/demo/locations/us-central1/revisions").await;
+    let active = |index: usize| common::condition(&revisions["items"][index], "Active")["status"].clone();
     assert_eq!([active(0), active(1)], ["True", "False"], "{revisions:#}");
     stack.end().await;
 }
@@ -186,8 +129,7 @@ async fn g08_a_third_service_is_told_that_the_quota_is_used_and_by_whom() {
     let stack = Stack::start("simulated:nvidia-l4=2").await;
     for name in ["one", "two"] {
         let mut busy = service(name, "sim/hello", true);
-        busy["spec"]["template"]["metadata"]["annotations"]["homerun.dev/idle-timeout"] =
-            json!("600s");
+        busy["spec"]["template"]["metadata"]["annotations"]["homerun.dev/idle-timeout"] = json!("600s");
         stack.create(busy).await;
         assert_eq!(stack.settled(name).await["status"], "True");
     }
@@ -195,14 +137,8 @@ async fn g08_a_third_service_is_told_that_the_quota_is_used_and_by_whom() {
     let ready = stack.settled("three").await;
     assert_eq!(ready["status"], "False");
     let message = ready["message"].as_str().unwrap_or_default();
-    assert!(
-        message.contains("Quota exceeded for total allowable count of GPUs per project per region"),
-        "{message}"
-    );
-    assert!(
-        message.contains("one (1)") && message.contains("two (1)"),
-        "{message}"
-    );
+    assert!(message.contains("Quota exceeded for total allowable count of GPUs per project per region"), "{message}");
+    assert!(message.contains("one (1)") && message.contains("two (1)"), "{message}");
     stack.end().await;
 }
 
@@ -212,20 +148,13 @@ async fn s01_a_deleted_service_is_gone_with_its_instances() {
     stack.create(service("hello", "sim/hello", false)).await;
     stack.settled("hello").await;
     let path = format!("{SERVICES}/hello");
-    assert_eq!(
-        stack.call(Method::DELETE, &path, None).await.0,
-        StatusCode::OK
-    );
+    assert_eq!(stack.call(Method::DELETE, &path, None).await.0, StatusCode::OK);
     stack
         .until("nothing", |s| {
-            s["services"].as_array().is_some_and(Vec::is_empty)
-                && s["instances"].as_array().is_some_and(Vec::is_empty)
+            s["services"].as_array().is_some_and(Vec::is_empty) && s["instances"].as_array().is_some_and(Vec::is_empty)
         })
         .await;
-    assert_eq!(
-        stack.call(Method::GET, &path, None).await.0,
-        StatusCode::NOT_FOUND
-    );
+    assert_eq!(stack.call(Method::GET, &path, None).await.0, StatusCode::NOT_FOUND);
     assert_eq!(stack.visit("hello", "/").await.0, StatusCode::NOT_FOUND);
     stack.end().await;
 }
@@ -233,21 +162,10 @@ async fn s01_a_deleted_service_is_gone_with_its_instances() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s01_dry_run_checks_and_stores_nothing() {
     let stack = Stack::start("none").await;
-    let (status, _) = stack
-        .call(
-            Method::POST,
-            &format!("{SERVICES}?dryRun=all"),
-            Some(service("hello", "sim/hello", false)),
-        )
-        .await;
+    let (status, _) =
+        stack.call(Method::POST, &format!("{SERVICES}?dryRun=all"), Some(service("hello", "sim/hello", false))).await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(
-        stack
-            .call(Method::GET, &format!("{SERVICES}/hello"), None)
-            .await
-            .0,
-        StatusCode::NOT_FOUND
-    );
+    assert_eq!(stack.call(Method::GET, &format!("{SERVICES}/hello"), None).await.0, StatusCode::NOT_FOUND);
     stack.end().await;
 }
 
@@ -255,30 +173,17 @@ async fn s01_dry_run_checks_and_stores_nothing() {
 async fn s13_no_token_or_a_wrong_one_is_refused_everywhere_but_readyz() {
     let stack = Stack::start("none").await;
     let base = format!("http://{}", stack.up.control);
-    for path in [
-        SERVICES,
-        "/homerun/v1/status",
-        "/v1/projects/demo/locations",
-        "/nonsense",
-    ] {
+    for path in [SERVICES, "/homerun/v1/status", "/v1/projects/demo/locations", "/nonsense"] {
         for token in [None, Some("wrong")] {
             let mut request = client().get(format!("{base}{path}"));
             if let Some(token) = token {
                 request = request.bearer_auth(token);
             }
             let response = request.send().await.expect("an answer");
-            assert_eq!(
-                response.status(),
-                StatusCode::UNAUTHORIZED,
-                "{path} with {token:?}"
-            );
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path} with {token:?}");
         }
     }
-    let ready = client()
-        .get(format!("{base}/readyz"))
-        .send()
-        .await
-        .expect("an answer");
+    let ready = client().get(format!("{base}/readyz")).send().await.expect("an answer");
     assert_eq!(ready.status(), StatusCode::OK);
     stack.end().await;
 }
@@ -287,34 +192,14 @@ async fn s13_no_token_or_a_wrong_one_is_refused_everywhere_but_readyz() {
 async fn the_control_port_is_no_open_proxy() {
     let stack = Stack::start("none").await;
     let proxy = reqwest::Proxy::http(format!("http://{}", stack.up.control)).expect("a proxy");
-    let through = reqwest::Client::builder()
-        .proxy(proxy)
-        .build()
-        .expect("a client");
-    let own =
-        "http://us-central1-run.localhost/apis/serving.knative.dev/v1/namespaces/demo/services";
-    let answer = through
-        .get(own)
-        .bearer_auth(&stack.token)
-        .send()
-        .await
-        .expect("an answer");
+    let through = reqwest::Client::builder().proxy(proxy).build().expect("a client");
+    let own = "http://us-central1-run.localhost/apis/serving.knative.dev/v1/namespaces/demo/services";
+    let answer = through.get(own).bearer_auth(&stack.token).send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
     let foreign = format!("http://{}.example.com/", "x");
-    let answer = through
-        .get(foreign)
-        .bearer_auth(&stack.token)
-        .send()
-        .await
-        .expect("an answer");
+    let answer = through.get(foreign).bearer_auth(&stack.token).send().await.expect("an answer");
     assert!(answer.status().is_client_error(), "{}", answer.status());
-    assert!(
-        answer
-            .text()
-            .await
-            .unwrap_or_default()
-            .contains("no proxy for other hosts")
-    );
+    assert!(answer.text().await.unwrap_or_default().contains("no proxy for other hosts"));
     stack.end().await;
 }
 
@@ -325,24 +210,10 @@ async fn s10_a_private_service_needs_a_token() {
     stack.settled("hello").await;
     assert_eq!(stack.visit("hello", "/").await.0, StatusCode::FORBIDDEN);
     let host = "hello-100000000001.us-central1.run.localhost";
-    let request = |token: &str| {
-        client()
-            .get(format!("http://{}/", stack.up.ingress))
-            .header("host", host)
-            .bearer_auth(token)
-    };
-    assert_eq!(
-        request(&stack.token)
-            .send()
-            .await
-            .expect("an answer")
-            .status(),
-        StatusCode::OK
-    );
-    assert_eq!(
-        request("wrong").send().await.expect("an answer").status(),
-        StatusCode::UNAUTHORIZED
-    );
+    let request =
+        |token: &str| client().get(format!("http://{}/", stack.up.ingress)).header("host", host).bearer_auth(token);
+    assert_eq!(request(&stack.token).send().await.expect("an answer").status(), StatusCode::OK);
+    assert_eq!(request("wrong").send().await.expect("an answer").status(), StatusCode::UNAUTHORIZED);
     stack.end().await;
 }
 

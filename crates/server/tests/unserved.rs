@@ -15,23 +15,12 @@ const PUBLISHED: &str = include_str!("../../../api/run.v1.methods.txt");
 async fn s01_the_list_of_unserved_methods_is_true() {
     let stack = Stack::start("none").await;
     let mut unserved = BTreeSet::new();
-    for line in PUBLISHED
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
-        let [id, verb, path] = line.split(' ').collect::<Vec<_>>()[..] else {
-            panic!("not `id verb path`: {line}")
-        };
+    for line in PUBLISHED.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let [id, verb, path] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("not `id verb path`: {line}") };
         let method: Method = verb.parse().expect("a verb");
         let url = format!("http://{}/{path}", stack.up.control);
-        let answer = stack
-            .client
-            .request(method, url)
-            .bearer_auth(&stack.token)
-            .body("{}")
-            .send()
-            .await
-            .expect("an answer");
+        let answer =
+            stack.client.request(method, url).bearer_auth(&stack.token).body("{}").send().await.expect("an answer");
         if answer.headers().contains_key("x-homerun-unserved") {
             unserved.insert(id.to_owned());
         }

@@ -3,10 +3,7 @@
 //! Every field is optional, as there: what must be given is a rule of the model. Absent fields are not
 //! written. `tests/published.rs` holds the types against the definition.
 
-#![allow(
-    missing_docs,
-    reason = "the fields are the published ones; their meaning is published with them"
-)]
+#![allow(missing_docs, reason = "the fields are the published ones; their meaning is published with them")]
 
 use std::collections::BTreeMap;
 

@@ -115,20 +115,12 @@ impl Registry {
 
     /// NVIDIA's own files, in other folders.
     pub(super) fn nvidia_in(folders: Vec<PathBuf>) -> Self {
-        Self {
-            kind: NVIDIA_KIND,
-            folders,
-            read: Mutex::default(),
-        }
+        Self { kind: NVIDIA_KIND, folders, read: Mutex::default() }
     }
 
     /// The file that [`simulated::install`] wrote into `folder`.
     pub(super) fn simulated(folder: &Path) -> Self {
-        Self {
-            kind: simulated::CDI_KIND,
-            folders: vec![folder.join("cdi")],
-            read: Mutex::default(),
-        }
+        Self { kind: simulated::CDI_KIND, folders: vec![folder.join("cdi")], read: Mutex::default() }
     }
 
     /// See [`super::Gpus::inject`].
@@ -149,9 +141,7 @@ impl Registry {
         let mirror = mirror(&self.mounts(&edits)?);
         // The crate gives a spec without mounts an empty one beside those of the device.
         edited.mounts_mut().get_or_insert_default();
-        edits
-            .apply(&mut edited)
-            .map_err(|error| self.edit_error(error.into()))?;
+        edits.apply(&mut edited).map_err(|error| self.edit_error(error.into()))?;
         edited.mounts_mut().get_or_insert_default().extend(mirror);
         if let Some(process) = edited.process_mut() {
             set_if_unset(process, &format!("LD_LIBRARY_PATH={LIBRARY_FOLDER}"));
@@ -184,9 +174,7 @@ impl Registry {
             };
             let shared = shared.map(|container_edits| ContainerEdits { container_edits });
             for each in shared.into_iter().chain([own]) {
-                edits
-                    .append(each)
-                    .map_err(|error| self.edit_error(error.into()))?;
+                edits.append(each).map_err(|error| self.edit_error(error.into()))?;
             }
         }
         Ok(edits)
@@ -208,10 +196,7 @@ impl Registry {
             return Ok(Arc::clone(&last.files));
         }
         let files = Arc::new(self.read_files(&stamps)?);
-        *read = Some(Read {
-            stamps,
-            files: Arc::clone(&files),
-        });
+        *read = Some(Read { stamps, files: Arc::clone(&files) });
         Ok(files)
     }
 
@@ -244,21 +229,13 @@ impl Registry {
             match read_spec(path, priority) {
                 Ok(file) if self.is_ours(&file) => files.push(file),
                 Ok(_) => {}
-                Err(error) => {
-                    bad = Some(InjectError::BadCdiFile {
-                        path: path.clone(),
-                        source: error.into(),
-                    })
-                }
+                Err(error) => bad = Some(InjectError::BadCdiFile { path: path.clone(), source: error.into() }),
             }
         }
         match bad {
             _ if !files.is_empty() => Ok(files),
             Some(error) => Err(error),
-            None => Err(InjectError::NoCdiFile {
-                kind: self.kind,
-                folders: self.folder_list(),
-            }),
+            None => Err(InjectError::NoCdiFile { kind: self.kind, folders: self.folder_list() }),
         }
     }
 
@@ -268,29 +245,16 @@ impl Registry {
 
     fn mounts(&self, edits: &ContainerEdits) -> Result<Vec<Mount>, InjectError> {
         let mounts = edits.container_edits.mounts.iter().flatten();
-        mounts
-            .map(|mount| {
-                mount
-                    .to_oci()
-                    .map_err(|error| self.edit_error(error.into()))
-            })
-            .collect()
+        mounts.map(|mount| mount.to_oci().map_err(|error| self.edit_error(error.into()))).collect()
     }
 
     fn folder_list(&self) -> String {
-        let folders: Vec<_> = self
-            .folders
-            .iter()
-            .map(|folder| folder.display().to_string())
-            .collect();
+        let folders: Vec<_> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
         folders.join(" or ")
     }
 
     fn edit_error(&self, source: Box<dyn std::error::Error + Send + Sync>) -> InjectError {
-        InjectError::Edit {
-            kind: self.kind,
-            source,
-        }
+        InjectError::Edit { kind: self.kind, source }
     }
 }
 
@@ -311,18 +275,13 @@ fn mirror(mounts: &[Mount]) -> Vec<Mount> {
         let folder = mount.destination().parent().and_then(file_name);
         let targets: Vec<PathBuf> = if is_library(name) {
             let names = aliases.of(source).into_iter().chain([name.to_owned()]);
-            names
-                .map(|name| Path::new(LIBRARY_FOLDER).join(name))
-                .collect()
+            names.map(|name| Path::new(LIBRARY_FOLDER).join(name)).collect()
         } else if matches!(folder, Some("bin" | "sbin")) {
             vec![Path::new(TOOL_FOLDER).join(name)]
         } else {
             continue;
         };
-        for target in targets
-            .into_iter()
-            .filter(|target| !present.contains(target))
-        {
+        for target in targets.into_iter().filter(|target| !present.contains(target)) {
             let mut copy = mount.clone();
             copy.set_destination(target.clone());
             mirrored.entry(target).or_insert(copy);
@@ -341,10 +300,7 @@ impl Aliases {
         let (Some(folder), Ok(file)) = (library.parent(), library.canonicalize()) else {
             return Vec::new();
         };
-        let links = self
-            .0
-            .entry(folder.to_owned())
-            .or_insert_with(|| links_in(folder));
+        let links = self.0.entry(folder.to_owned()).or_insert_with(|| links_in(folder));
         links.get(&file).cloned().unwrap_or_default()
     }
 }
@@ -374,8 +330,7 @@ fn is_library(name: &str) -> bool {
 
 /// Libraries for 32-bit programs have the same names as the others and would take their places.
 fn is_32_bit(path: &Path) -> bool {
-    path.iter()
-        .any(|part| part == "lib32" || part == "i386-linux-gnu")
+    path.iter().any(|part| part == "lib32" || part == "i386-linux-gnu")
 }
 
 /// Adds `NAME=value` unless image or service set the name.

@@ -13,13 +13,10 @@ use super::CudaVersion;
 pub fn driver_warning(env: &[String], driver_cuda: CudaVersion) -> Option<String> {
     let required = variable(env, "NVIDIA_REQUIRE_CUDA").and_then(required_cuda);
     let built_with = variable(env, "CUDA_VERSION").and_then(parse_version);
-    let (needed, source) = [
-        (required, "NVIDIA_REQUIRE_CUDA"),
-        (built_with, "CUDA_VERSION"),
-    ]
-    .into_iter()
-    .filter_map(|(version, source)| version.map(|version| (version, source)))
-    .reduce(|first, second| if second.0 > first.0 { second } else { first })?;
+    let (needed, source) = [(required, "NVIDIA_REQUIRE_CUDA"), (built_with, "CUDA_VERSION")]
+        .into_iter()
+        .filter_map(|(version, source)| version.map(|version| (version, source)))
+        .reduce(|first, second| if second.0 > first.0 { second } else { first })?;
     if needed <= driver_cuda || finds_compat(env) {
         return None;
     }
@@ -32,25 +29,18 @@ pub fn driver_warning(env: &[String], driver_cuda: CudaVersion) -> Option<String
 }
 
 fn variable<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
-    env.iter()
-        .rev()
-        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    env.iter().rev().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// The least CUDA version that fulfils one of the alternatives that speak of CUDA.
 fn required_cuda(requirement: &str) -> Option<CudaVersion> {
-    requirement
-        .split_whitespace()
-        .filter_map(|alternative| alternative.split(',').filter_map(least_cuda).max())
-        .min()
+    requirement.split_whitespace().filter_map(|alternative| alternative.split(',').filter_map(least_cuda).max()).min()
 }
 
 /// The bound of `cuda>=X.Y`, `cuda>X.Y` or `cuda=X.Y`; `None` for other conditions.
 fn least_cuda(condition: &str) -> Option<CudaVersion> {
     let comparison = condition.strip_prefix("cuda")?;
-    let bound = [">=", ">", "="]
-        .iter()
-        .find_map(|operator| comparison.strip_prefix(operator))?;
+    let bound = [">=", ">", "="].iter().find_map(|operator| comparison.strip_prefix(operator))?;
     parse_version(bound)
 }
 
@@ -71,8 +61,5 @@ fn finds_compat(env: &[String]) -> bool {
     let path = variable(env, "LD_LIBRARY_PATH").unwrap_or_default();
     path.split(':')
         .take_while(|folder| folder.trim_end_matches('/') != super::cdi::LIBRARY_FOLDER)
-        .any(|folder| {
-            folder.starts_with("/usr/local/cuda")
-                && folder.trim_end_matches('/').ends_with("/compat")
-        })
+        .any(|folder| folder.starts_with("/usr/local/cuda") && folder.trim_end_matches('/').ends_with("/compat"))
 }

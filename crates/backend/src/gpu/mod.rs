@@ -57,10 +57,7 @@ impl CudaVersion {
     /// Reads CUDA's own encoding, 1000 * major + 10 * minor.
     fn from_encoded(version: i32) -> Self {
         let version = version.unsigned_abs();
-        Self {
-            major: version / 1000,
-            minor: version % 1000 / 10,
-        }
+        Self { major: version / 1000, minor: version % 1000 / 10 }
     }
 }
 
@@ -101,11 +98,7 @@ impl Gpus {
     ///
     /// # Errors
     /// Only for `simulated:`, when the stand-in driver could not be written.
-    pub fn open(
-        setting: &GpuSetting,
-        types: &[GpuTypeInfo],
-        data_dir: &Path,
-    ) -> Result<Self, SimulationError> {
+    pub fn open(setting: &GpuSetting, types: &[GpuTypeInfo], data_dir: &Path) -> Result<Self, SimulationError> {
         let (inventory, cdi) = match setting {
             GpuSetting::None => (Inventory::default(), cdi::Registry::nvidia()),
             GpuSetting::Auto => (nvml::inventory(types), cdi::Registry::nvidia()),

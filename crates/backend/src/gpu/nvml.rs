@@ -38,10 +38,7 @@ pub(super) fn inventory_from(library: &OsStr, types: &[GpuTypeInfo]) -> Inventor
 }
 
 fn note(text: String) -> Inventory {
-    Inventory {
-        notes: vec![text],
-        ..Inventory::default()
-    }
+    Inventory { notes: vec![text], ..Inventory::default() }
 }
 
 fn read(nvml: &Nvml, types: &[GpuTypeInfo]) -> Result<Inventory, NvmlError> {
@@ -56,15 +53,11 @@ fn read(nvml: &Nvml, types: &[GpuTypeInfo]) -> Result<Inventory, NvmlError> {
         match device(nvml, index, types) {
             Ok(device) => inventory.devices.push(device),
             // One GPU that has fallen off the bus must not take the others away.
-            Err(error) => inventory
-                .notes
-                .push(format!("GPU {index} is left out: {error}")),
+            Err(error) => inventory.notes.push(format!("GPU {index} is left out: {error}")),
         }
     }
     if inventory.devices.is_empty() && inventory.notes.is_empty() {
-        inventory
-            .notes
-            .push("the NVIDIA driver reports no GPU".to_owned());
+        inventory.notes.push("the NVIDIA driver reports no GPU".to_owned());
     }
     Ok(inventory)
 }

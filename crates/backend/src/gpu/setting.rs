@@ -45,9 +45,7 @@ pub enum GpuSettingError {
     #[error("GPU type `{0}` is given twice; give each type once, with its whole count")]
     TypeTwice(GpuType),
     /// A count that is no number in range.
-    #[error(
-        "`{given}` GPUs of type {gpu_type}: the count must be a whole number from 0 to {MAX_DEVICES}"
-    )]
+    #[error("`{given}` GPUs of type {gpu_type}: the count must be a whole number from 0 to {MAX_DEVICES}")]
     Count {
         /// The type it was given for.
         gpu_type: GpuType,
@@ -78,9 +76,7 @@ impl GpuSetting {
 fn parse_counts(list: &str, types: &[GpuTypeInfo]) -> Result<Vec<(GpuType, u32)>, GpuSettingError> {
     let mut counts: Vec<(GpuType, u32)> = Vec::new();
     for part in list.split(',') {
-        let (name, count) = part
-            .split_once('=')
-            .ok_or_else(|| GpuSettingError::NotTypeAndCount(part.to_owned()))?;
+        let (name, count) = part.split_once('=').ok_or_else(|| GpuSettingError::NotTypeAndCount(part.to_owned()))?;
         let gpu_type = GpuType::from(name);
         if !types.iter().any(|info| info.name == gpu_type) {
             return Err(unknown_type(name, types));
@@ -91,10 +87,7 @@ fn parse_counts(list: &str, types: &[GpuTypeInfo]) -> Result<Vec<(GpuType, u32)>
         match count.parse() {
             Ok(number) if number <= MAX_DEVICES => counts.push((gpu_type, number)),
             _ => {
-                return Err(GpuSettingError::Count {
-                    gpu_type,
-                    given: count.to_owned(),
-                });
+                return Err(GpuSettingError::Count { gpu_type, given: count.to_owned() });
             }
         }
     }
@@ -108,10 +101,7 @@ fn parse_counts(list: &str, types: &[GpuTypeInfo]) -> Result<Vec<(GpuType, u32)>
 fn unknown_type(given: &str, types: &[GpuTypeInfo]) -> GpuSettingError {
     // `nvidia-L4` and `nvidia-14` look like `nvidia-l4` in many fonts.
     let meant = given.to_ascii_lowercase().replace("-1", "-l");
-    let hint = types
-        .iter()
-        .map(|info| info.name.as_str())
-        .find(|name| *name == meant);
+    let hint = types.iter().map(|info| info.name.as_str()).find(|name| *name == meant);
     GpuSettingError::UnknownType {
         given: given.to_owned(),
         hint: match hint {
@@ -121,11 +111,7 @@ fn unknown_type(given: &str, types: &[GpuTypeInfo]) -> GpuSettingError {
             Some(name) => format!(" (did you mean {name}?)"),
             None => String::new(),
         },
-        known: types
-            .iter()
-            .map(|info| info.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", "),
+        known: types.iter().map(|info| info.name.as_str()).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -144,10 +130,7 @@ impl fmt::Display for GpuSetting {
             Self::Auto => f.write_str("auto"),
             Self::None => f.write_str("none"),
             Self::Simulated(counts) => {
-                let counts: Vec<_> = counts
-                    .iter()
-                    .map(|(gpu_type, count)| format!("{gpu_type}={count}"))
-                    .collect();
+                let counts: Vec<_> = counts.iter().map(|(gpu_type, count)| format!("{gpu_type}={count}")).collect();
                 write!(f, "simulated:{}", counts.join(","))
             }
         }

@@ -63,9 +63,7 @@ struct StandIn {
 #[derive(Debug, thiserror::Error)]
 pub enum SimulationError {
     /// This homerun was built for a machine that has no stand-in driver.
-    #[error(
-        "this homerun cannot simulate GPUs: its stand-in driver exists for Linux on x86_64 and aarch64 only"
-    )]
+    #[error("this homerun cannot simulate GPUs: its stand-in driver exists for Linux on x86_64 and aarch64 only")]
     NoStandIn,
     /// A folder could not be made.
     #[error("the folder {} for simulated GPUs cannot be made", path.display())]
@@ -122,18 +120,8 @@ pub(super) fn inventory(counts: &[(GpuType, u32)], types: &[GpuTypeInfo]) -> Inv
 /// and when GPUs of other types are added.
 fn device_id(gpu_type: &GpuType, ordinal: u32) -> DeviceId {
     let digest = Sha256::digest(format!("homerun simulated GPU {gpu_type} {ordinal}"));
-    let hex: String = digest[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    DeviceId::new(format!(
-        "GPU-{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    ))
+    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    DeviceId::new(format!("GPU-{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
 }
 
 /// What the driver reports of a GPU's memory, which is less than the data sheet says: an L4 of 24 GB has
@@ -156,32 +144,20 @@ pub(super) fn install(folder: &Path, devices: &[Device]) -> Result<(), Simulatio
         make_folder(each)?;
     }
     write_file(&tools.join("nvidia-smi"), stand_in.nvidia_smi, 0o755)?;
-    for (name, content) in [
-        ("libcuda.so", stand_in.libcuda),
-        ("libnvidia-ml.so", stand_in.libnvidia_ml),
-    ] {
+    for (name, content) in [("libcuda.so", stand_in.libcuda), ("libnvidia-ml.so", stand_in.libnvidia_ml)] {
         let file = format!("{name}.{}", version::DRIVER_VERSION);
         write_file(&libraries.join(&file), content, 0o755)?;
         link(&file, &libraries.join(format!("{name}.1")))?;
         link(&format!("{name}.1"), &libraries.join(name))?;
     }
     for device in devices {
-        let description = format!(
-            "name={}\nuuid={}\nmemory_bytes={}\n",
-            device.product, device.id, device.memory_bytes
-        );
+        let description =
+            format!("name={}\nuuid={}\nmemory_bytes={}\n", device.product, device.id, device.memory_bytes);
         let path = descriptions.join(device.index.to_string());
         write_file(&path, description.as_bytes(), 0o644)?;
     }
-    let folder = folder
-        .canonicalize()
-        .map_err(|source| SimulationError::Folder {
-            path: folder.to_owned(),
-            source,
-        })?;
-    let folder = folder
-        .to_str()
-        .ok_or_else(|| SimulationError::PathNotUtf8(folder.clone()))?;
+    let folder = folder.canonicalize().map_err(|source| SimulationError::Folder { path: folder.to_owned(), source })?;
+    let folder = folder.to_str().ok_or_else(|| SimulationError::PathNotUtf8(folder.clone()))?;
     let spec = cdi_spec(folder, devices).to_string();
     write_file(&cdi.join("homerun.json"), spec.as_bytes(), 0o644)
 }
@@ -219,10 +195,7 @@ fn cdi_spec(folder: &str, devices: &[Device]) -> Value {
 fn make_folder(path: &Path) -> Result<(), SimulationError> {
     fs::create_dir_all(path)
         .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)))
-        .map_err(|source| SimulationError::Folder {
-            path: path.to_owned(),
-            source,
-        })
+        .map_err(|source| SimulationError::Folder { path: path.to_owned(), source })
 }
 
 fn write_file(path: &Path, content: &[u8], mode: u32) -> Result<(), SimulationError> {
@@ -233,15 +206,11 @@ fn write_file(path: &Path, content: &[u8], mode: u32) -> Result<(), SimulationEr
         }
         let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
         file.write_all(content)?;
-        file.as_file()
-            .set_permissions(Permissions::from_mode(mode))?;
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
         file.persist(path)?;
         Ok(())
     };
-    write().map_err(|source| SimulationError::File {
-        path: path.to_owned(),
-        source,
-    })
+    write().map_err(|source| SimulationError::File { path: path.to_owned(), source })
 }
 
 /// Makes `path` a symbolic link to `target`.
@@ -257,8 +226,5 @@ fn link(target: &str, path: &Path) -> Result<(), SimulationError> {
         }
         fs::rename(&new, path)
     };
-    link().map_err(|source| SimulationError::File {
-        path: path.to_owned(),
-        source,
-    })
+    link().map_err(|source| SimulationError::File { path: path.to_owned(), source })
 }

@@ -16,16 +16,8 @@ const PERIOD_MICROS: u64 = 100_000;
 /// Version 1's controllers that are used.
 const CONTROLLERS: [&str; 4] = ["memory", "cpu", "pids", "devices"];
 /// Character devices that every container may use: null, zero, full, random, urandom, tty, pts.
-const DEVICES: [&str; 8] = [
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-];
+const DEVICES: [&str; 8] =
+    ["c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm"];
 
 /// Where this homerun's containers are.
 #[derive(Debug, Clone)]
@@ -59,10 +51,7 @@ impl Cgroups {
     /// # Errors
     /// When there are none or they cannot be written, for instance without root.
     pub(super) fn open(key: &str) -> io::Result<Self> {
-        let cgroups = Self {
-            version: find(&fs::read_to_string("/proc/self/mounts")?)?,
-            key: format!("homerun-{key}"),
-        };
+        let cgroups = Self { version: find(&fs::read_to_string("/proc/self/mounts")?)?, key: format!("homerun-{key}") };
         for (name, folder) in cgroups.tops() {
             fs::create_dir_all(&folder)?;
             if let Version::Two(root) = &cgroups.version {
@@ -77,26 +66,17 @@ impl Cgroups {
     fn tops(&self) -> Vec<(&'static str, PathBuf)> {
         match &self.version {
             Version::Two(root) => vec![("", root.join(&self.key))],
-            Version::One(roots) => roots
-                .iter()
-                .map(|(name, root)| (*name, root.join(&self.key)))
-                .collect(),
+            Version::One(roots) => roots.iter().map(|(name, root)| (*name, root.join(&self.key))).collect(),
         }
     }
 
     fn folders(&self, name: &str) -> Vec<(&'static str, PathBuf)> {
-        self.tops()
-            .into_iter()
-            .map(|(controller, top)| (controller, top.join(name)))
-            .collect()
+        self.tops().into_iter().map(|(controller, top)| (controller, top.join(name))).collect()
     }
 
     fn folder(&self, controller: &str, name: &str) -> Option<PathBuf> {
         let found = |(given, _): &(&str, PathBuf)| given.is_empty() || *given == controller;
-        self.folders(name)
-            .into_iter()
-            .find(found)
-            .map(|(_, folder)| folder)
+        self.folders(name).into_iter().find(found).map(|(_, folder)| folder)
     }
 
     /// Makes a container's cgroup and moves a process into it.
@@ -123,10 +103,7 @@ impl Cgroups {
                 }
                 "memory" => {
                     set("memory.limit_in_bytes", &limits.memory_bytes.to_string())?;
-                    let _ = set(
-                        "memory.memsw.limit_in_bytes",
-                        &limits.memory_bytes.to_string(),
-                    );
+                    let _ = set("memory.memsw.limit_in_bytes", &limits.memory_bytes.to_string());
                 }
                 "cpu" => {
                     set("cpu.cfs_period_us", &PERIOD_MICROS.to_string())?;
@@ -135,10 +112,7 @@ impl Cgroups {
                 "pids" => set("pids.max", &MOST_PIDS.to_string())?,
                 "devices" => {
                     set("devices.deny", "a")?;
-                    for device in DEVICES
-                        .into_iter()
-                        .chain(limits.devices.iter().map(String::as_str))
-                    {
+                    for device in DEVICES.into_iter().chain(limits.devices.iter().map(String::as_str)) {
                         set("devices.allow", device)?;
                     }
                 }
@@ -156,10 +130,7 @@ impl Cgroups {
         let text = fs::read_to_string(folder.join("memory.events"))
             .or_else(|_| fs::read_to_string(folder.join("memory.oom_control")))
             .unwrap_or_default();
-        text.lines().any(|line| {
-            line.strip_prefix("oom_kill ")
-                .is_some_and(|count| count.trim() != "0")
-        })
+        text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
     }
 
     /// Ends every process of a container and removes its cgroup. Waits for the kernel to finish with the
@@ -192,10 +163,7 @@ impl Cgroups {
                 .lines()
                 .filter_map(|pid| pid.parse().ok())
             {
-                let _ = nix::sys::signal::kill(
-                    nix::unistd::Pid::from_raw(pid),
-                    nix::sys::signal::Signal::SIGKILL,
-                );
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
             }
         }
     }
@@ -223,25 +191,19 @@ impl Cgroups {
 }
 
 fn find(mounts: &str) -> io::Result<Version> {
-    let mounts: Vec<Vec<&str>> = mounts
-        .lines()
-        .map(|line| line.split(' ').collect())
-        .filter(|fields: &Vec<_>| fields.len() > 3)
-        .collect();
+    let mounts: Vec<Vec<&str>> =
+        mounts.lines().map(|line| line.split(' ').collect()).filter(|fields: &Vec<_>| fields.len() > 3).collect();
     let with = |controller: &'static str| {
-        let mount = mounts.iter().find(|fields| {
-            fields[2] == "cgroup" && fields[3].split(',').any(|option| option == controller)
-        })?;
+        let mount = mounts
+            .iter()
+            .find(|fields| fields[2] == "cgroup" && fields[3].split(',').any(|option| option == controller))?;
         Some((controller, PathBuf::from(mount[1])))
     };
     let one: Vec<_> = CONTROLLERS.into_iter().filter_map(with).collect();
     if !one.is_empty() {
         return Ok(Version::One(one));
     }
-    let two = mounts
-        .iter()
-        .find(|fields| fields[2] == "cgroup2")
-        .map(|fields| Version::Two(PathBuf::from(fields[1])));
+    let two = mounts.iter().find(|fields| fields[2] == "cgroup2").map(|fields| Version::Two(PathBuf::from(fields[1])));
     two.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no cgroup hierarchy is mounted"))
 }
 
@@ -264,19 +226,9 @@ mod tests {
     fn s14_hierarchies_are_found_in_version_1_2_and_hybrid() {
         let hybrid = "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\n\
                       cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-        let Ok(Version::One(roots)) = find(hybrid) else {
-            panic!("version 1 has the controllers")
-        };
-        assert_eq!(
-            roots,
-            [
-                ("memory", "/sys/fs/cgroup/memory".into()),
-                ("cpu", "/sys/fs/cgroup/cpu".into())
-            ]
-        );
-        let Ok(Version::Two(root)) = find("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n") else {
-            panic!("version 2")
-        };
+        let Ok(Version::One(roots)) = find(hybrid) else { panic!("version 1 has the controllers") };
+        assert_eq!(roots, [("memory", "/sys/fs/cgroup/memory".into()), ("cpu", "/sys/fs/cgroup/cpu".into())]);
+        let Ok(Version::Two(root)) = find("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n") else { panic!("version 2") };
         assert_eq!(root, Path::new("/sys/fs/cgroup"));
         assert!(find("proc /proc proc rw 0 0\n").is_err());
     }

@@ -33,11 +33,7 @@ pub(super) struct Helpers {
 impl Helpers {
     /// Starts the first spare helper.
     pub(super) fn new(cgroups: Cgroups) -> Self {
-        let helpers = Self {
-            cgroups,
-            spare: Arc::default(),
-            closed: Arc::default(),
-        };
+        let helpers = Self { cgroups, spare: Arc::default(), closed: Arc::default() };
         helpers.refill();
         helpers
     }
@@ -50,9 +46,7 @@ impl Helpers {
             std::thread::sleep(REFILL_PAUSE);
             helpers.refill();
         };
-        std::thread::Builder::new()
-            .name("helper".to_owned())
-            .spawn(refill)?;
+        std::thread::Builder::new().name("helper".to_owned()).spawn(refill)?;
         match spare {
             Some(helper) => Ok(helper),
             None => self.start(),
@@ -101,9 +95,7 @@ impl Helpers {
 
     /// Whether a cgroup is the spare helper's.
     pub(super) fn owns(&self, cgroup: &str) -> bool {
-        self.lock()
-            .as_ref()
-            .is_some_and(|helper| helper.cgroup == cgroup)
+        self.lock().as_ref().is_some_and(|helper| helper.cgroup == cgroup)
     }
 
     /// Ends the spare helper, also one that is being made, and has no other made.
@@ -120,34 +112,23 @@ impl Helpers {
 
 impl Helper {
     /// Makes the container; its process id, or why not as a sentence. Blocks for some milliseconds.
-    pub(super) fn make(
-        mut self,
-        cgroups: &Cgroups,
-        limits: &Limits,
-        job: &Job,
-    ) -> Result<i32, String> {
+    pub(super) fn make(mut self, cgroups: &Cgroups, limits: &Limits, job: &Job) -> Result<i32, String> {
         cgroups
             .limit(&self.cgroup, limits)
             .map_err(|error| format!("the container's limits cannot be set: {error}"))?;
         let text = serde_json::to_vec(job).map_err(|error| error.to_string())?;
         if let Some(mut stdin) = self.process.stdin.take() {
-            stdin
-                .write_all(&text)
-                .map_err(|error| format!("the helper has ended: {error}"))?;
+            stdin.write_all(&text).map_err(|error| format!("the helper has ended: {error}"))?;
         }
         let answer = self.process.stdout.take().map(|stdout| {
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).map(|_| line)
         });
         // Its end takes the kernel a while (it has mounts to undo), and nobody needs to wait for it.
-        let reaper = std::thread::Builder::new()
-            .name("reaper".to_owned())
-            .spawn(move || self.process.wait());
+        let reaper = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || self.process.wait());
         reaper.map_err(|error| format!("no thread: {error}"))?;
-        let line = answer
-            .transpose()
-            .map_err(|error| format!("the helper cannot be heard: {error}"))?
-            .unwrap_or_default();
+        let line =
+            answer.transpose().map_err(|error| format!("the helper cannot be heard: {error}"))?.unwrap_or_default();
         match serde_json::from_str(&line) {
             Ok(Answer::Started { pid }) => Ok(pid),
             Ok(Answer::Failed { message }) => Err(message),

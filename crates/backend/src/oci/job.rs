@@ -63,16 +63,8 @@ impl Machine {
         let text = fs::read_to_string("/proc/meminfo")?;
         let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
         let kib = total.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        let kib = kib.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                "/proc/meminfo names no MemTotal",
-            )
-        })?;
-        Ok(Self {
-            cpu_millis: cpus * 1000,
-            memory_bytes: kib << 10,
-        })
+        let kib = kib.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/meminfo names no MemTotal"))?;
+        Ok(Self { cpu_millis: cpus * 1000, memory_bytes: kib << 10 })
     }
 
     /// What a user should know of limits that the machine cannot give.
@@ -116,21 +108,13 @@ pub(super) fn make(index: usize, around: &Surroundings<'_>) -> Result<(Job, Limi
     let mut env = environment(config, container);
     let mut hooks = Vec::new();
     if container.gpu && !around.spec.gpus.is_empty() {
-        let spec = with_gpus(around.gpus, around.spec, env)
-            .map_err(|error| JobError::Gpu(chain(&error)))?;
-        env = spec
-            .process()
-            .as_ref()
-            .and_then(|process| process.env().clone())
-            .unwrap_or_default();
+        let spec = with_gpus(around.gpus, around.spec, env).map_err(|error| JobError::Gpu(chain(&error)))?;
+        env = spec.process().as_ref().and_then(|process| process.env().clone()).unwrap_or_default();
         binds.extend(gpu_binds(&spec));
         hooks = gpu_hooks(&spec);
         limits.devices = gpu_rules(&spec);
     }
-    let given = container
-        .working_dir
-        .clone()
-        .unwrap_or_else(|| config.working_dir.clone());
+    let given = container.working_dir.clone().unwrap_or_else(|| config.working_dir.clone());
     let job = Job {
         folder,
         layers: around.image.layers.clone(),
@@ -162,11 +146,7 @@ pub(super) fn prepare(folder: &Path) -> io::Result<()> {
 
 /// A command replaces the image's entrypoint and drops its arguments; arguments replace the image's.
 fn arguments(config: &ImageConfig, container: &ContainerSpec) -> Vec<String> {
-    let program = if container.command.is_empty() {
-        &config.entrypoint
-    } else {
-        &container.command
-    };
+    let program = if container.command.is_empty() { &config.entrypoint } else { &container.command };
     let rest = match (container.args.is_empty(), container.command.is_empty()) {
         (false, _) => container.args.as_slice(),
         (true, true) => config.cmd.as_slice(),
@@ -185,9 +165,7 @@ fn environment(config: &ImageConfig, container: &ContainerSpec) -> Vec<String> {
     let mut env: BTreeMap<String, String> = [("PATH".to_owned(), DEFAULT_PATH.to_owned())].into();
     env.extend(image);
     env.extend(container.env.clone());
-    env.into_iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect()
+    env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// Names inside an instance: its own, and the host's name servers.
@@ -196,18 +174,10 @@ fn network_files(folder: &Path) -> io::Result<Vec<Bind>> {
         let source = folder.join(name);
         fs::write(&source, text)?;
         fs::set_permissions(&source, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-        Ok(Bind {
-            source,
-            below: None,
-            target: format!("/etc/{name}"),
-            kind: BindKind::Writable,
-        })
+        Ok(Bind { source, below: None, target: format!("/etc/{name}"), kind: BindKind::Writable })
     };
     Ok(vec![
-        write(
-            "hosts",
-            "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
-        )?,
+        write("hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n")?,
         write("hostname", "localhost\n")?,
         write("resolv.conf", &name_servers())?,
     ])
@@ -223,11 +193,7 @@ fn name_servers() -> String {
         })
     };
     let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-    files
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .find(usable)
-        .unwrap_or_default()
+    files.iter().filter_map(|path| fs::read_to_string(path).ok()).find(usable).unwrap_or_default()
 }
 
 /// Volumes are folders of a memory file system of the host; what is written there counts as memory of
@@ -237,23 +203,11 @@ fn volumes(container: &ContainerSpec, volumes: &Path) -> io::Result<Vec<Bind>> {
     for mount in &container.volume_mounts {
         let source = volumes.join(&mount.name);
         // Only root passes the folders above it: other users of the host may not see volumes.
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(volumes)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(volumes)?;
         fs::create_dir_all(&source)?;
         fs::set_permissions(&source, fs::Permissions::from_mode(0o777))?;
-        let kind = if mount.read_only {
-            BindKind::ReadOnly
-        } else {
-            BindKind::Writable
-        };
-        binds.push(Bind {
-            source,
-            below: mount.sub_path.clone(),
-            target: mount.mount_path.clone(),
-            kind,
-        });
+        let kind = if mount.read_only { BindKind::ReadOnly } else { BindKind::Writable };
+        binds.push(Bind { source, below: mount.sub_path.clone(), target: mount.mount_path.clone(), kind });
     }
     Ok(binds)
 }
@@ -266,14 +220,8 @@ fn with_gpus(gpus: &Gpus, instance: &InstanceSpec, env: Vec<String>) -> Result<S
         .cwd("/")
         .build()
         .expect("every field has a value");
-    let linux = LinuxBuilder::default()
-        .build()
-        .expect("every field has a default");
-    let spec = SpecBuilder::default()
-        .process(process)
-        .linux(linux)
-        .mounts(Vec::new())
-        .build();
+    let linux = LinuxBuilder::default().build().expect("every field has a default");
+    let spec = SpecBuilder::default().process(process).linux(linux).mounts(Vec::new()).build();
     let mut spec = spec.expect("every field has a value or a default");
     gpus.inject(&mut spec, &instance.gpus)?;
     Ok(spec)
@@ -282,33 +230,20 @@ fn with_gpus(gpus: &Gpus, instance: &InstanceSpec, env: Vec<String>) -> Result<S
 fn gpu_binds(spec: &Spec) -> Vec<Bind> {
     let mounts = spec.mounts().iter().flatten().filter_map(|mount| {
         let target = mount.destination().display().to_string();
-        let read_only = mount
-            .options()
-            .iter()
-            .flatten()
-            .any(|option| option == "ro");
+        let read_only = mount.options().iter().flatten().any(|option| option == "ro");
         let kind = match target.starts_with("/dev/") {
             true => BindKind::Device,
             false if read_only => BindKind::ReadOnly,
             false => BindKind::Writable,
         };
-        Some(Bind {
-            source: mount.source().clone()?,
-            below: None,
-            target,
-            kind,
-        })
+        Some(Bind { source: mount.source().clone()?, below: None, target, kind })
     });
-    let devices = spec
-        .linux()
-        .iter()
-        .flat_map(|linux| linux.devices().iter().flatten())
-        .map(|device| Bind {
-            source: device.path().clone(),
-            below: None,
-            target: device.path().display().to_string(),
-            kind: BindKind::Device,
-        });
+    let devices = spec.linux().iter().flat_map(|linux| linux.devices().iter().flatten()).map(|device| Bind {
+        source: device.path().clone(),
+        below: None,
+        target: device.path().display().to_string(),
+        kind: BindKind::Device,
+    });
     mounts.chain(devices).collect()
 }
 
@@ -316,32 +251,19 @@ fn gpu_hooks(spec: &Spec) -> Vec<Hook> {
     let Some(hooks) = spec.hooks() else {
         return Vec::new();
     };
-    let kinds = [
-        hooks.prestart(),
-        hooks.create_runtime(),
-        hooks.create_container(),
-    ];
+    let kinds = [hooks.prestart(), hooks.create_runtime(), hooks.create_container()];
     let hook = |hook: &OciHook| Hook {
         path: hook.path().clone(),
         args: hook.args().clone().unwrap_or_default(),
         env: hook.env().clone().unwrap_or_default(),
     };
-    kinds
-        .into_iter()
-        .flat_map(|kind| kind.iter().flatten())
-        .map(hook)
-        .collect()
+    kinds.into_iter().flat_map(|kind| kind.iter().flatten()).map(hook).collect()
 }
 
 /// Device rules as version 1's controller takes them.
 fn gpu_rules(spec: &Spec) -> Vec<String> {
-    let devices = spec
-        .linux()
-        .iter()
-        .flat_map(|linux| linux.devices().iter().flatten());
-    devices
-        .map(|device| format!("c {}:{} rw", device.major(), device.minor()))
-        .collect()
+    let devices = spec.linux().iter().flat_map(|linux| linux.devices().iter().flatten());
+    devices.map(|device| format!("c {}:{} rw", device.major(), device.minor())).collect()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -9,24 +9,21 @@
 //! Whatever way it ends, every process is gone, its cgroups, volumes and folder are removed, and only
 //! then does the state say that it is over. An adopted instance begins where the record says it was.
 
-use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use homerun_model::container::Check;
-use homerun_model::instance::{ContainerSpec, Failure, InstanceSpec, InstanceState};
+use homerun_model::instance::{Failure, InstanceSpec, InstanceState};
 use homerun_model::names::InstanceId;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::network::{self, Namespace};
 use super::process::{ProcessId, Watched};
-use super::record::ContainerRecord;
-use super::{ID_BASE, Shared, job, listening, logs};
-use crate::probe::{self, Dial};
+use super::start::{Dialer, start};
+use super::{Shared, job, listening, logs};
+use crate::probe;
 use crate::{LogLine, LogStream};
 
 /// How long the kernel may take to finish with killed processes before somebody is told.
@@ -59,10 +56,8 @@ struct Life {
 impl Shared {
     /// Runs an instance to its end.
     pub(super) async fn live(self: Arc<Self>, id: InstanceId, adopted: bool) {
-        let Some((spec, stop)) = self
-            .lock()
-            .get(&id)
-            .map(|i| (Arc::new(i.record.observed.spec.clone()), i.stop.subscribe()))
+        let Some((spec, stop)) =
+            self.lock().get(&id).map(|i| (Arc::new(i.record.observed.spec.clone()), i.stop.subscribe()))
         else {
             return;
         };
@@ -97,9 +92,7 @@ impl Life {
         if adopted && !self.take_over()? {
             return Ok(());
         }
-        let ready = self
-            .state()
-            .is_some_and(|state| state == InstanceState::Ready);
+        let ready = self.state().is_some_and(|state| state == InstanceState::Ready);
         if !ready && self.state() != Some(InstanceState::Stopping) {
             for wave in self.spec.clone().start_waves.clone() {
                 if self.asked_to_stop() {
@@ -128,42 +121,27 @@ impl Life {
     }
 
     fn state(&self) -> Option<InstanceState> {
-        self.shared
-            .lock()
-            .get(&self.spec.id)
-            .map(|instance| instance.record.observed.state.clone())
+        self.shared.lock().get(&self.spec.id).map(|instance| instance.record.observed.state.clone())
     }
 
     /// Watches the containers that an earlier homerun started; `false` if it had not started all: such an
     /// instance is stopped, and made anew if it is still wanted.
     fn take_over(&mut self) -> Result<bool, Failure> {
-        let containers = self
-            .shared
-            .lock()
-            .get(&self.spec.id)
-            .map(|i| i.record.containers.clone())
-            .unwrap_or_default();
+        let containers = self.shared.lock().get(&self.spec.id).map(|i| i.record.containers.clone()).unwrap_or_default();
         if containers.len() < self.spec.containers.len()
-            || containers
-                .iter()
-                .any(|container| container.process.is_none())
+            || containers.iter().any(|container| container.process.is_none())
         {
             return Ok(false);
         }
         for container in containers {
-            let watched = container
-                .process
-                .and_then(|process| Some((process, Watched::new(process, false).ok()?)));
+            let watched = container.process.and_then(|process| Some((process, Watched::new(process, false).ok()?)));
             match watched {
                 Some((process, watched)) => {
                     self.read_streams(container.index);
                     self.follow(container.index, process, watched);
                 }
                 None => {
-                    return Err(self.failure(Event::Exited {
-                        index: container.index,
-                        code: None,
-                    }));
+                    return Err(self.failure(Event::Exited { index: container.index, code: None }));
                 }
             }
         }
@@ -174,30 +152,17 @@ impl Life {
     async fn start_wave(&mut self, wave: &[usize], adopted: bool) -> Result<(), Failure> {
         if !adopted {
             for index in wave {
-                self.start_container(*index)
-                    .await
-                    .map_err(|message| Failure::Create { message })?;
+                self.start_container(*index).await.map_err(|message| Failure::Create { message })?;
             }
         }
-        let network = self
-            .shared
-            .lock()
-            .get(&self.spec.id)
-            .and_then(|instance| instance.network.clone());
-        let dial = Dialer {
-            shared: self.shared.clone(),
-            network,
-        };
+        let network = self.shared.lock().get(&self.spec.id).and_then(|instance| instance.network.clone());
+        let dial = Dialer { shared: self.shared.clone(), network };
         let spec = self.spec.clone();
         let probes = wave.iter().filter_map(|index| {
             let container = &spec.containers[*index];
             let probe = container.startup_probe.as_ref()?;
             let (dial, port) = (&dial, container.port.unwrap_or(spec.ingress.port));
-            Some(async move {
-                probe::startup(probe, port, dial)
-                    .await
-                    .map_err(|reason| (*index, reason))
-            })
+            Some(async move { probe::startup(probe, port, dial).await.map_err(|reason| (*index, reason)) })
         });
         let probes = try_join_all(probes);
         let (event, passed) = tokio::select! {
@@ -215,15 +180,10 @@ impl Life {
     /// Starts one container; its first process is known to the record when this returns.
     async fn start_container(&mut self, index: usize) -> Result<(), String> {
         let folder = job::container_folder(&self.shared.records.folder(&self.spec.id), index);
-        job::prepare(&folder)
-            .map_err(|error| format!("the container's folder cannot be prepared: {error}"))?;
+        job::prepare(&folder).map_err(|error| format!("the container's folder cannot be prepared: {error}"))?;
         // Before the program runs: what it has written is lost if nobody holds the pipe when it ends.
         self.read_streams(index);
-        let (shared, spec, join) = (
-            self.shared.clone(),
-            self.spec.clone(),
-            self.first.map(|process| process.pid),
-        );
+        let (shared, spec, join) = (self.shared.clone(), self.spec.clone(), self.first.map(|process| process.pid));
         let started = tokio::task::spawn_blocking(move || start(&shared, &spec, index, join));
         let (process, watched) = started.await.map_err(|error| error.to_string())??;
         self.follow(index, process, watched);
@@ -234,10 +194,7 @@ impl Life {
     fn reach_out(&mut self) {
         let (shared, id) = (self.shared.clone(), self.spec.id.clone());
         self.outward = Some(tokio::task::spawn_blocking(move || {
-            let network = shared
-                .lock()
-                .get(&id)
-                .and_then(|instance| instance.network.clone());
+            let network = shared.lock().get(&id).and_then(|instance| instance.network.clone());
             let attached = shared
                 .outbound
                 .as_ref()
@@ -271,13 +228,7 @@ impl Life {
         for (file, stream) in [("stdout", LogStream::Stdout), ("stderr", LogStream::Stderr)] {
             let name = self.spec.containers[index].name.clone();
             let sink = (stream, self.shared.logs.clone());
-            match logs::follow(
-                &folder.join(file),
-                self.spec.clone(),
-                name,
-                sink,
-                self.over.subscribe(),
-            ) {
+            match logs::follow(&folder.join(file), self.spec.clone(), name, sink, self.over.subscribe()) {
                 Ok(reader) => self.readers.push(reader),
                 Err(error) => {
                     tracing::warn!(instance = %self.spec.id, %error, "what a container writes cannot be read")
@@ -287,9 +238,7 @@ impl Life {
     }
 
     fn become_ready(&mut self) {
-        self.set(InstanceState::Ready, |instance, now| {
-            instance.record.observed.stamps.ready = Some(now)
-        });
+        self.set(InstanceState::Ready, |instance, now| instance.record.observed.stamps.ready = Some(now));
         self.log_receipt();
         self.warn_of_loopback();
     }
@@ -308,25 +257,17 @@ impl Life {
                 "the container listens on 127.0.0.1:{port} only; that works here, but on Cloud Run it must listen on 0.0.0.0:{port}"
             );
             say(&shared, &spec, &warning);
-            // A warning that is not in the record is only lost to the next homerun.
-            let _ = shared.update(&spec.id, true, |instance| {
-                instance.record.observed.warnings.push(warning)
-            });
+            // Not in the record, it is only lost to the next homerun.
+            let _ = shared.update(&spec.id, true, |instance| instance.record.observed.warnings.push(warning));
         });
     }
 
     /// How long each step of the start took.
     fn log_receipt(&self) {
-        let stamps = self
-            .shared
-            .lock()
-            .get(&self.spec.id)
-            .map(|instance| instance.record.observed.stamps.clone());
+        let stamps = self.shared.lock().get(&self.spec.id).map(|instance| instance.record.observed.stamps.clone());
         let Some(stamps) = stamps else { return };
-        let millis = |from: Option<homerun_model::Timestamp>,
-                      to: Option<homerun_model::Timestamp>| {
-            from.zip(to)
-                .map_or(0.0, |(from, to)| (to - from).as_seconds_f64() * 1000.0)
+        let millis = |from: Option<homerun_model::Timestamp>, to: Option<homerun_model::Timestamp>| {
+            from.zip(to).map_or(0.0, |(from, to)| (to - from).as_seconds_f64() * 1000.0)
         };
         let (decided, created) = (Some(self.spec.decided_at), stamps.creating);
         tracing::info!(
@@ -339,23 +280,13 @@ impl Life {
     }
 
     fn watch_liveness(&mut self) {
-        let network = self
-            .shared
-            .lock()
-            .get(&self.spec.id)
-            .and_then(|instance| instance.network.clone());
+        let network = self.shared.lock().get(&self.spec.id).and_then(|instance| instance.network.clone());
         for (index, container) in self.spec.containers.iter().enumerate() {
             let Some(probe) = container.liveness_probe.clone() else {
                 continue;
             };
-            let dial = Dialer {
-                shared: self.shared.clone(),
-                network: network.clone(),
-            };
-            let (events, port) = (
-                self.events.0.clone(),
-                container.port.unwrap_or(self.spec.ingress.port),
-            );
+            let dial = Dialer { shared: self.shared.clone(), network: network.clone() };
+            let (events, port) = (self.events.0.clone(), container.port.unwrap_or(self.spec.ingress.port));
             self.probers.push(tokio::spawn(async move {
                 let reason = probe::liveness(&probe, port, &dial).await;
                 let _ = events.send(Event::NotAlive { index, reason }).await;
@@ -368,25 +299,16 @@ impl Life {
         match event {
             Event::Exited { index, code } => {
                 let instances = self.shared.lock();
-                let containers = instances
-                    .get(&self.spec.id)
-                    .map(|instance| instance.record.containers.clone())
-                    .unwrap_or_default();
+                let containers =
+                    instances.get(&self.spec.id).map(|instance| instance.record.containers.clone()).unwrap_or_default();
                 drop(instances);
-                let out_of_memory = containers
-                    .iter()
-                    .any(|c| c.index == index && self.shared.cgroups.out_of_memory(&c.cgroup));
-                Failure::Exited {
-                    container: self.name(index),
-                    code,
-                    out_of_memory,
-                    was_ready,
-                }
+                let out_of_memory =
+                    containers.iter().any(|c| c.index == index && self.shared.cgroups.out_of_memory(&c.cgroup));
+                Failure::Exited { container: self.name(index), code, out_of_memory, was_ready }
             }
-            Event::NotAlive { index, reason } => Failure::LivenessProbe {
-                container: self.name(index),
-                last_error: reason,
-            },
+            Event::NotAlive { index, reason } => {
+                Failure::LivenessProbe { container: self.name(index), last_error: reason }
+            }
         }
     }
 
@@ -394,24 +316,16 @@ impl Life {
     fn probe_failure(&self, index: usize, reason: String) -> Failure {
         let container = &self.spec.containers[index];
         let port = match container.startup_probe.as_ref().map(|probe| &probe.check) {
-            Some(Check::Tcp { port } | Check::Http { port, .. } | Check::Grpc { port, .. }) => {
-                *port
-            }
+            Some(Check::Tcp { port } | Check::Http { port, .. } | Check::Grpc { port, .. }) => *port,
             None => None,
         };
-        let port = port
-            .and_then(|port| u16::try_from(port).ok())
-            .or(container.port)
-            .unwrap_or(self.spec.ingress.port);
+        let port = port.and_then(|port| u16::try_from(port).ok()).or(container.port).unwrap_or(self.spec.ingress.port);
         let refused = reason == "connection refused";
         let last_error = match self.first.filter(|_| refused) {
             Some(process) => listening::elsewhere(process.pid, port),
             None => reason,
         };
-        Failure::StartupProbe {
-            container: self.name(index),
-            last_error,
-        }
+        Failure::StartupProbe { container: self.name(index), last_error }
     }
 
     fn name(&self, index: usize) -> String {
@@ -420,9 +334,7 @@ impl Life {
 
     /// SIGTERM to every container, and time to end by themselves.
     async fn stop_containers(&mut self) {
-        self.set(InstanceState::Stopping, |instance, now| {
-            instance.record.observed.stamps.stopping = Some(now)
-        });
+        self.set(InstanceState::Stopping, |instance, now| instance.record.observed.stamps.stopping = Some(now));
         let grace = self.stop.borrow().unwrap_or_default();
         for watched in &self.watched {
             watched.signal(libc::SIGTERM);
@@ -436,11 +348,7 @@ impl Life {
     async fn end(mut self, state: InstanceState) {
         self.probers.iter().for_each(JoinHandle::abort);
         let (shared, id) = (self.shared.clone(), self.spec.id.clone());
-        let containers = shared
-            .lock()
-            .get(&id)
-            .map(|instance| instance.record.containers.clone())
-            .unwrap_or_default();
+        let containers = shared.lock().get(&id).map(|instance| instance.record.containers.clone()).unwrap_or_default();
         let cgroups = shared.cgroups.clone();
         let volumes = shared.volumes.join(id.as_str());
         if let Some(outward) = self.outward.take() {
@@ -448,19 +356,12 @@ impl Life {
             let _ = outward.await;
         }
         let cleaned = tokio::task::spawn_blocking(move || {
-            if let Some(Err(error)) = shared
-                .outbound
-                .as_ref()
-                .map(|outbound| outbound.detach(id.as_str()))
-            {
+            if let Some(Err(error)) = shared.outbound.as_ref().map(|outbound| outbound.detach(id.as_str())) {
                 tracing::warn!(instance = %id, error = &error as &dyn std::error::Error, "the instance's interfaces cannot be removed");
             }
             for container in &containers {
                 while !cgroups.remove(&container.cgroup, PATIENCE) {
-                    tracing::warn!(
-                        cgroup = container.cgroup,
-                        "a container's processes do not end; trying on"
-                    );
+                    tracing::warn!(cgroup = container.cgroup, "a container's processes do not end; trying on");
                 }
             }
             let _ = std::fs::remove_dir_all(volumes);
@@ -477,11 +378,7 @@ impl Life {
         });
     }
 
-    fn set(
-        &self,
-        state: InstanceState,
-        change: impl FnOnce(&mut super::Instance, homerun_model::Timestamp),
-    ) {
+    fn set(&self, state: InstanceState, change: impl FnOnce(&mut super::Instance, homerun_model::Timestamp)) {
         let now = chrono::Utc::now();
         let saved = self.shared.update(&self.spec.id, true, |instance| {
             change(instance, now);
@@ -499,97 +396,6 @@ impl Life {
 
 /// Writes to the instance's log in homerun's own name.
 fn say(shared: &Shared, spec: &InstanceSpec, text: &str) {
-    let container = spec
-        .containers
-        .first()
-        .map_or("", |container| container.name.as_str());
-    shared.logs.line(LogLine {
-        spec,
-        container,
-        stream: LogStream::System,
-        time: chrono::Utc::now(),
-        text,
-    });
-}
-
-/// Makes one container. Blocks.
-fn start(
-    shared: &Shared,
-    spec: &InstanceSpec,
-    index: usize,
-    join: Option<i32>,
-) -> Result<(ProcessId, Watched), String> {
-    let container: &ContainerSpec = &spec.containers[index];
-    let image = shared
-        .images
-        .get(&container.image)
-        .ok_or_else(|| job::JobError::NoImage(container.image.clone()).to_string())?;
-    let folder = shared.records.folder(&spec.id);
-    let around = job::Surroundings {
-        spec,
-        image: &image,
-        gpus: &shared.gpus,
-        folder: &folder,
-        volumes: &shared.volumes.join(spec.id.as_str()),
-        seccomp: &shared.seccomp,
-        id_base: ID_BASE,
-        machine: shared.machine,
-        join,
-    };
-    let (job, limits) = job::make(index, &around).map_err(|error| error.to_string())?;
-    let helper = shared
-        .helpers
-        .take()
-        .map_err(|error| format!("no helper process can be started: {error}"))?;
-    let recorded = |error: io::Error| format!("the instance cannot be recorded: {error}");
-    let cgroup = helper.cgroup.clone();
-    // Before anything runs, so that a homerun that ends now can be cleaned up after.
-    shared
-        .update(&spec.id, true, |i| {
-            i.record.containers.push(ContainerRecord {
-                index,
-                cgroup,
-                process: None,
-            })
-        })
-        .map_err(recorded)?;
-    let pid = helper.make(&shared.cgroups, &limits, &job)?;
-    let process = ProcessId::of(pid);
-    let watched = process
-        .ok_or(io::ErrorKind::NotFound.into())
-        .and_then(|process| Watched::new(process, true));
-    let (Some(process), Ok(watched)) = (process, watched) else {
-        return Err("the container's program ended at once".to_owned());
-    };
-    let network: Option<Namespace> = if join.is_none() {
-        network::of_process(pid).ok()
-    } else {
-        None
-    };
-    shared
-        .update(&spec.id, true, |instance| {
-            if let Some(container) = instance.record.containers.last_mut() {
-                container.process = Some(process);
-            }
-            if network.is_some() {
-                instance.network = network;
-                instance.record.observed.state = InstanceState::Starting;
-                instance.record.observed.stamps.started = Some(chrono::Utc::now());
-            }
-        })
-        .map_err(recorded)?;
-    Ok((process, watched))
-}
-
-/// Reaches the containers of one instance.
-struct Dialer {
-    shared: Arc<Shared>,
-    network: Option<Namespace>,
-}
-
-impl Dial for Dialer {
-    async fn dial(&self, port: u16) -> io::Result<TcpStream> {
-        let network = self.network.clone().ok_or(io::ErrorKind::NotFound)?;
-        self.shared.sockets.connect(network, port).await
-    }
+    let container = spec.containers.first().map_or("", |container| container.name.as_str());
+    shared.logs.line(LogLine { spec, container, stream: LogStream::System, time: chrono::Utc::now(), text });
 }

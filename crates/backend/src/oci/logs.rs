@@ -36,13 +36,7 @@ pub(super) fn follow(
     let mut pipe = OpenOptions::new().read_write(true).open_receiver(path)?;
     Ok(tokio::spawn(async move {
         let tell = |text: &str| {
-            sink.line(LogLine {
-                spec: &spec,
-                container: &container,
-                stream,
-                time: chrono::Utc::now(),
-                text,
-            });
+            sink.line(LogLine { spec: &spec, container: &container, stream, time: chrono::Utc::now(), text });
         };
         let mut buffer = Vec::with_capacity(4096);
         loop {
@@ -74,9 +68,7 @@ fn lines(buffer: &mut Vec<u8>, tell: &impl Fn(&str)) {
     let mut begin = 0;
     while let Some(length) = buffer[begin..].iter().position(|byte| *byte == b'\n') {
         let line = &buffer[begin..begin + length];
-        tell(&String::from_utf8_lossy(
-            line.strip_suffix(b"\r").unwrap_or(line),
-        ));
+        tell(&String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)));
         begin += length + 1;
     }
     buffer.drain(..begin);
@@ -102,10 +94,7 @@ mod tests {
         assert_eq!(*told.borrow(), ["one", "two", "", "three"]);
         buffer.extend(vec![b'x'; LONGEST_LINE + 5]);
         lines(&mut buffer, &tell);
-        assert_eq!(
-            told.borrow().last().map(String::len),
-            Some(LONGEST_LINE + 5)
-        );
+        assert_eq!(told.borrow().last().map(String::len), Some(LONGEST_LINE + 5));
         assert!(buffer.is_empty());
     }
 }

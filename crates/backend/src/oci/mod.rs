@@ -22,13 +22,13 @@ mod network;
 mod outbound;
 mod process;
 mod record;
+mod runtime;
 mod sandbox;
 mod seccomp;
+mod start;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -72,9 +72,7 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Containers need namespaces, mounts and cgroups, which only root can make.
-    #[error(
-        "containers need root: start homerun with sudo, or use --backend sim to try the API without containers"
-    )]
+    #[error("containers need root: start homerun with sudo, or use --backend sim to try the API without containers")]
     NotRoot,
     /// The image store cannot be used.
     #[error("the image store cannot be used")]
@@ -117,7 +115,7 @@ struct Shared {
     /// `None` where the kernel does not give it.
     outbound: Option<Outbound>,
     records: Records,
-    /// See [`runtime_folder`].
+    /// See [`runtime::folder`].
     runtime: PathBuf,
     /// Below it, a folder per instance with its volumes.
     volumes: PathBuf,
@@ -147,21 +145,15 @@ impl OciBackend {
             return Err(OpenError::NotRoot);
         }
         let dir = &settings.data_dir;
-        std::fs::create_dir_all(dir)
-            .map_err(OpenError::machine("the data directory cannot be made"))?;
+        std::fs::create_dir_all(dir).map_err(OpenError::machine("the data directory cannot be made"))?;
         // Containers' processes become children of homerun when their helper ends, so that their exit
         // codes can be had.
         // SAFETY: the call takes numbers only.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1_u64, 0_u64, 0_u64, 0_u64) };
-        let key = key(dir);
-        let images = ImageStore::open(
-            &dir.join("images"),
-            image::Settings {
-                id_base: ID_BASE,
-                ..image::Settings::default()
-            },
-        )
-        .map_err(|error| OpenError::Images(Box::new(error)))?;
+        let key = runtime::key(dir);
+        let images =
+            ImageStore::open(&dir.join("images"), image::Settings { id_base: ID_BASE, ..image::Settings::default() })
+                .map_err(|error| OpenError::Images(Box::new(error)))?;
         let gpus = Gpus::open(&settings.gpu, &published_types(), dir).map_err(OpenError::Gpu)?;
         for note in gpus.notes() {
             tracing::info!("{note}");
@@ -169,17 +161,12 @@ impl OciBackend {
         let cgroups = Cgroups::open(&key).map_err(OpenError::machine("no cgroups can be made"))?;
         let outbound = Outbound::open(&key)
             .inspect_err(|error| {
-                tracing::warn!(
-                    error = error as &dyn std::error::Error,
-                    "instances cannot reach the outside"
-                )
+                tracing::warn!(error = error as &dyn std::error::Error, "instances cannot reach the outside")
             })
             .ok();
-        let runtime = runtime_folder(dir, &key).map_err(OpenError::machine(
-            "the folder for instances cannot be made",
-        ))?;
-        let records = Records::open(&runtime)
-            .map_err(OpenError::machine("the instances' folder cannot be used"))?;
+        let runtime =
+            runtime::folder(dir, &key).map_err(OpenError::machine("the folder for instances cannot be made"))?;
+        let records = Records::open(&runtime).map_err(OpenError::machine("the instances' folder cannot be used"))?;
         let shared = Arc::new(Shared {
             images,
             gpus,
@@ -191,59 +178,19 @@ impl OciBackend {
             volumes: runtime.join("volumes"),
             runtime,
             seccomp: seccomp::install(dir)?,
-            machine: Machine::this()
-                .map_err(OpenError::machine("the machine's size cannot be read"))?,
+            machine: Machine::this().map_err(OpenError::machine("the machine's size cannot be read"))?,
             logs,
             instances: Mutex::default(),
             changes: watch::Sender::new(0),
         });
-        shared
-            .clone()
-            .adopt()
-            .map_err(OpenError::machine("the instances' records cannot be read"))?;
+        shared.clone().adopt().map_err(OpenError::machine("the instances' records cannot be read"))?;
         Ok(Self { shared })
     }
 }
 
-/// Tells this data directory's cgroups and folders from another's.
-fn key(dir: &Path) -> String {
-    let mut hasher = DefaultHasher::new();
-    std::fs::canonicalize(dir)
-        .unwrap_or_else(|_| dir.to_owned())
-        .hash(&mut hasher);
-    format!("{:012x}", hasher.finish() & 0xffff_ffff_ffff)
-}
-
-/// Where instances' records, pipes and volumes are: a memory file system of the host where there is one.
-/// Volumes count as memory then, and starts never wait for a disk. A restart of the machine empties it,
-/// and ends every instance too.
-fn runtime_folder(dir: &Path, key: &str) -> io::Result<PathBuf> {
-    let memory = Path::new("/dev/shm");
-    let usable = nix::sys::statfs::statfs(memory)
-        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC);
-    let folder = if usable {
-        memory.join(format!("homerun-{key}"))
-    } else {
-        dir.join("run")
-    };
-    match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => made?,
-    }
-    // Everybody may make folders in /dev/shm, under this name too.
-    let found = std::fs::symlink_metadata(&folder)?;
-    if !found.is_dir() || found.uid() != 0 {
-        let message = format!("{} is not root's; remove it", folder.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-    }
-    Ok(folder)
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Instance>> {
-        self.instances
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over what the records name; everything else in this homerun's cgroups is ended.
@@ -253,12 +200,7 @@ impl Shared {
         let known: Vec<&str> = records
             .iter()
             .filter(|record| !record.observed.state.is_over())
-            .flat_map(|record| {
-                record
-                    .containers
-                    .iter()
-                    .map(|container| container.cgroup.as_str())
-            })
+            .flat_map(|record| record.containers.iter().map(|container| container.cgroup.as_str()))
             .collect();
         for name in self.cgroups.names() {
             if !known.contains(&name.as_str()) && !spare.owns(&name) {
@@ -266,11 +208,8 @@ impl Shared {
             }
         }
         if let Some(outbound) = &self.outbound {
-            let lives = |id: &str| {
-                records
-                    .iter()
-                    .any(|r| r.observed.spec.id.as_str() == id && !r.observed.state.is_over())
-            };
+            let lives =
+                |id: &str| records.iter().any(|r| r.observed.spec.id.as_str() == id && !r.observed.state.is_over());
             if let Err(error) = outbound.retain(lives) {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -281,22 +220,11 @@ impl Shared {
         for record in records {
             let id = record.observed.spec.id.clone();
             let over = record.observed.state.is_over();
-            let first = record
-                .containers
-                .first()
-                .and_then(|container| container.process);
-            let network = first
-                .filter(|process| process.exists())
-                .and_then(|process| network::of_process(process.pid).ok());
+            let first = record.containers.first().and_then(|container| container.process);
+            let network =
+                first.filter(|process| process.exists()).and_then(|process| network::of_process(process.pid).ok());
             tracing::info!(instance = %id, "found from an earlier homerun");
-            self.lock().insert(
-                id.clone(),
-                Instance {
-                    record,
-                    network,
-                    stop: watch::Sender::new(None),
-                },
-            );
+            self.lock().insert(id.clone(), Instance { record, network, stop: watch::Sender::new(None) });
             if !over {
                 tokio::spawn(self.clone().live(id, true));
             }
@@ -306,20 +234,11 @@ impl Shared {
 
     /// Changes an instance, writes its record if asked to, and tells who watches. Nobody sees the change
     /// before it is written: who then removes the instance would find its record written again.
-    fn update(
-        &self,
-        id: &InstanceId,
-        save: bool,
-        change: impl FnOnce(&mut Instance),
-    ) -> io::Result<()> {
+    fn update(&self, id: &InstanceId, save: bool, change: impl FnOnce(&mut Instance)) -> io::Result<()> {
         let mut instances = self.lock();
         let saved = instances.get_mut(id).map_or(Ok(()), |instance| {
             change(instance);
-            if save {
-                self.records.save(&instance.record)
-            } else {
-                Ok(())
-            }
+            if save { self.records.save(&instance.record) } else { Ok(()) }
         });
         drop(instances);
         self.changes.send_modify(|count| *count += 1);
@@ -333,23 +252,12 @@ impl Backend for OciBackend {
         "oci"
     }
 
-    async fn pull(
-        &self,
-        image: &str,
-        progress: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<PulledImage, PullError> {
+    async fn pull(&self, image: &str, progress: &(dyn Fn(String) + Send + Sync)) -> Result<PulledImage, PullError> {
         let summary = PullSummary::new(progress);
-        let resolved = self
-            .shared
-            .images
-            .resolve(image, &|news| summary.update(news))
-            .await;
+        let resolved = self.shared.images.resolve(image, &|news| summary.update(news)).await;
         let resolved = resolved.map_err(|error| error.into_pull_error(image))?;
         Ok(PulledImage {
-            pinned: PinnedImage {
-                reference: resolved.reference,
-                digest: resolved.digest,
-            },
+            pinned: PinnedImage { reference: resolved.reference, digest: resolved.digest },
             env: resolved.config.env,
             exposed_ports: resolved.config.exposed_ports,
         })
@@ -357,34 +265,15 @@ impl Backend for OciBackend {
 
     async fn start(&self, spec: InstanceSpec) -> io::Result<()> {
         let id = spec.id.clone();
-        let warnings = spec
-            .containers
-            .iter()
-            .flat_map(|container| self.shared.machine.warnings(container))
-            .collect();
-        let stamps = Stamps {
-            creating: Some(chrono::Utc::now()),
-            ..Stamps::default()
-        };
-        let observed = ObservedInstance {
-            spec,
-            state: InstanceState::Creating,
-            stamps,
-            warnings,
-        };
-        let record = Record {
-            observed,
-            containers: Vec::new(),
-        };
+        let warnings = spec.containers.iter().flat_map(|container| self.shared.machine.warnings(container)).collect();
+        let stamps = Stamps { creating: Some(chrono::Utc::now()), ..Stamps::default() };
+        let observed = ObservedInstance { spec, state: InstanceState::Creating, stamps, warnings };
+        let record = Record { observed, containers: Vec::new() };
         if self.shared.lock().contains_key(&id) {
             return Ok(());
         }
         self.shared.records.save(&record)?;
-        let instance = Instance {
-            record,
-            network: None,
-            stop: watch::Sender::new(None),
-        };
+        let instance = Instance { record, network: None, stop: watch::Sender::new(None) };
         if self.shared.lock().insert(id.clone(), instance).is_none() {
             tokio::spawn(self.shared.clone().live(id, false));
         }
@@ -402,11 +291,7 @@ impl Backend for OciBackend {
         let over = |instance: &Instance| instance.record.observed.state.is_over();
         let removed = {
             let mut instances = self.shared.lock();
-            if instances.get(id).is_some_and(over) {
-                instances.remove(id)
-            } else {
-                None
-            }
+            if instances.get(id).is_some_and(over) { instances.remove(id) } else { None }
         };
         if removed.is_some() {
             self.shared.records.remove(id);
@@ -415,11 +300,7 @@ impl Backend for OciBackend {
     }
 
     fn list(&self) -> Vec<ObservedInstance> {
-        self.shared
-            .lock()
-            .values()
-            .map(|instance| instance.record.observed.clone())
-            .collect()
+        self.shared.lock().values().map(|instance| instance.record.observed.clone()).collect()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -435,42 +316,16 @@ impl Backend for OciBackend {
     }
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
-        let network = self
-            .shared
-            .lock()
-            .get(id)
-            .and_then(|instance| instance.network.clone());
-        self.shared
-            .sockets
-            .connect(network.ok_or(io::ErrorKind::NotFound)?, port)
-            .await
+        let network = self.shared.lock().get(id).and_then(|instance| instance.network.clone());
+        self.shared.sockets.connect(network.ok_or(io::ErrorKind::NotFound)?, port).await
     }
 
-    async fn import(
-        &self,
-        path: &Path,
-        name: &str,
-        entrypoint: Vec<String>,
-    ) -> Result<PinnedImage, PullError> {
-        let options = ImportOptions {
-            entrypoint,
-            ..ImportOptions::default()
-        };
-        let full = if name.starts_with("localhost/") {
-            name.to_owned()
-        } else {
-            format!("localhost/{name}")
-        };
-        let imported = self
-            .shared
-            .images
-            .import(path, &full, options)
-            .await
-            .map_err(|error| error.into_pull_error(&full))?;
-        Ok(PinnedImage {
-            reference: imported.reference,
-            digest: imported.digest,
-        })
+    async fn import(&self, path: &Path, name: &str, entrypoint: Vec<String>) -> Result<PinnedImage, PullError> {
+        let options = ImportOptions { entrypoint, ..ImportOptions::default() };
+        let full = if name.starts_with("localhost/") { name.to_owned() } else { format!("localhost/{name}") };
+        let imported =
+            self.shared.images.import(path, &full, options).await.map_err(|error| error.into_pull_error(&full))?;
+        Ok(PinnedImage { reference: imported.reference, digest: imported.digest })
     }
 
     fn images(&self) -> Vec<LocalImage> {
@@ -501,12 +356,7 @@ impl Backend for OciBackend {
         let closed = tokio::task::spawn_blocking(move || {
             shared.helpers.close();
             shared.cgroups.close();
-            if let Some(Err(error)) = shared
-                .outbound
-                .as_ref()
-                .filter(|_| !leave_running)
-                .map(Outbound::close)
-            {
+            if let Some(Err(error)) = shared.outbound.as_ref().filter(|_| !leave_running).map(Outbound::close) {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the instances' interfaces and rules cannot be removed"

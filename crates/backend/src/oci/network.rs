@@ -39,9 +39,7 @@ impl Sockets {
     /// Starts the thread; it ends with the last `Sockets`.
     pub(super) fn start() -> io::Result<Self> {
         let (orders, taken) = channel();
-        std::thread::Builder::new()
-            .name("namespaces".to_owned())
-            .spawn(move || run(&taken))?;
+        std::thread::Builder::new().name("namespaces".to_owned()).spawn(move || run(&taken))?;
         Ok(Self { orders })
     }
 
@@ -49,16 +47,12 @@ impl Sockets {
     pub(super) async fn connect(&self, namespace: Namespace, port: u16) -> io::Result<TcpStream> {
         let (answer, made) = oneshot::channel();
         let gone = || io::Error::other("the thread that makes sockets has ended");
-        self.orders
-            .send(Order { namespace, answer })
-            .map_err(|_| gone())?;
+        self.orders.send(Order { namespace, answer }).map_err(|_| gone())?;
         let socket = made.await.map_err(|_| gone())??;
         // SAFETY: the descriptor is a TCP socket that is passed on whole.
         let socket = unsafe { TcpSocket::from_raw_fd(socket.into_raw_fd()) };
         socket.set_nodelay(true)?;
-        socket
-            .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-            .await
+        socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await
     }
 }
 

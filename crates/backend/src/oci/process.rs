@@ -23,10 +23,7 @@ impl ProcessId {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The second field is the program's name in parentheses, which may contain anything.
         let rest = stat.rsplit_once(") ")?.1;
-        Some(Self {
-            pid,
-            started: rest.split(' ').nth(19)?.parse().ok()?,
-        })
+        Some(Self { pid, started: rest.split(' ').nth(19)?.parse().ok()? })
     }
 
     /// Whether it is still there, be it as a zombie.
@@ -70,15 +67,7 @@ impl Watched {
     pub(super) fn signal(&self, signal: i32) {
         let info = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: a null info asks for the default one.
-        unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                self.pidfd.as_raw_fd(),
-                signal,
-                info,
-                0,
-            )
-        };
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), signal, info, 0) };
     }
 
     /// Waits until it ends. Its exit code (128 + N for signal N) if it is a child of this process, which
@@ -101,20 +90,11 @@ impl Watched {
         unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
             let flags = libc::WEXITED | libc::WNOHANG;
-            let done = libc::waitid(
-                libc::P_PIDFD,
-                self.pidfd.as_raw_fd() as u32,
-                &mut info,
-                flags,
-            );
+            let done = libc::waitid(libc::P_PIDFD, self.pidfd.as_raw_fd() as u32, &mut info, flags);
             if done != 0 || info.si_pid() == 0 {
                 return None;
             }
-            Some(if info.si_code == libc::CLD_EXITED {
-                info.si_status()
-            } else {
-                128 + info.si_status()
-            })
+            Some(if info.si_code == libc::CLD_EXITED { info.si_status() } else { 128 + info.si_status() })
         }
     }
 }

@@ -82,8 +82,7 @@ impl Records {
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let folder = entry?.path();
-            match fs::read(folder.join("instance.json")).map(|bytes| serde_json::from_slice(&bytes))
-            {
+            match fs::read(folder.join("instance.json")).map(|bytes| serde_json::from_slice(&bytes)) {
                 Ok(Ok(record)) => records.push(record),
                 _ => fs::remove_dir_all(&folder)?,
             }

@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    sock_filter,
 };
 
 /// Why the filter could not be made.
@@ -124,10 +124,7 @@ pub(super) fn install(folder: &Path) -> Result<PathBuf, SeccompError> {
     let new = folder.join("seccomp.bpf.new");
     std::fs::write(&new, bytes)
         .and_then(|()| std::fs::rename(&new, &path))
-        .map_err(|source| SeccompError::Write {
-            path: path.clone(),
-            source,
-        })?;
+        .map_err(|source| SeccompError::Write { path: path.clone(), source })?;
     Ok(path)
 }
 
@@ -136,60 +133,31 @@ pub(super) fn install(folder: &Path) -> Result<PathBuf, SeccompError> {
 /// everything that is not listed, so this comes before what it makes.
 const NO_CLONE3: [sock_filter; 3] = [
     instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-    instruction(
-        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-        1,
-        libc::SYS_clone3 as u32,
-    ),
-    instruction(
-        libc::BPF_RET | libc::BPF_K,
-        0,
-        libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
-    ),
+    instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_clone3 as u32),
+    instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
 ];
 
 /// One instruction that skips `otherwise` instructions where its condition does not hold.
 const fn instruction(code: u32, otherwise: u8, k: u32) -> sock_filter {
-    sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: otherwise,
-        k,
-    }
+    sock_filter { code: code as u16, jt: 0, jf: otherwise, k }
 }
 
 fn compile() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-    let argument = |index, operator, value| {
-        SeccompCondition::new(index, SeccompCmpArgLen::Qword, operator, value)
-    };
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    let argument = |index, operator, value| SeccompCondition::new(index, SeccompCmpArgLen::Qword, operator, value);
     let plain_clone = argument(0, SeccompCmpOp::MaskedEq(NAMESPACES), 0)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![plain_clone])?]);
     // Raw packets and exotic families reach kernel code that no web service needs.
-    let families = [
-        libc::AF_UNIX,
-        libc::AF_INET,
-        libc::AF_INET6,
-        libc::AF_NETLINK,
-    ];
-    let sockets = families.map(|family| {
-        argument(0, SeccompCmpOp::Eq, family as u64).and_then(|c| SeccompRule::new(vec![c]))
-    });
-    rules.insert(
-        libc::SYS_socket,
-        sockets.into_iter().collect::<Result<_, _>>()?,
-    );
+    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+    let sockets =
+        families.map(|family| argument(0, SeccompCmpOp::Eq, family as u64).and_then(|c| SeccompRule::new(vec![c])));
+    rules.insert(libc::SYS_socket, sockets.into_iter().collect::<Result<_, _>>()?);
     // Only the values that ask for, or set, an ordinary Linux personality.
     let personalities = [0_u64, 0xffff_ffff, 0x0002_0000, 0x0004_0000]
         .map(|value| argument(0, SeccompCmpOp::Eq, value).and_then(|c| SeccompRule::new(vec![c])));
-    rules.insert(
-        libc::SYS_personality,
-        personalities.into_iter().collect::<Result<_, _>>()?,
-    );
+    rules.insert(libc::SYS_personality, personalities.into_iter().collect::<Result<_, _>>()?);
     let arch = std::env::consts::ARCH.try_into()?;
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    let listed: BpfProgram =
-        SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()?;
+    let listed: BpfProgram = SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()?;
     Ok(NO_CLONE3.into_iter().chain(listed).collect())
 }

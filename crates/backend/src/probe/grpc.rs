@@ -13,9 +13,7 @@ const SERVING: [u8; 2] = [0x08, 0x01];
 pub(super) async fn check(stream: TcpStream, service: &str) -> Result<(), String> {
     let failed = |error: hyper::Error| format!("no gRPC: {error}");
     let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .map_err(failed)?;
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(failed)?;
     let connection = tokio::spawn(connection);
     let request = http::Request::post("http://localhost/grpc.health.v1.Health/Check")
         .header("content-type", "application/grpc")
@@ -25,25 +23,18 @@ pub(super) async fn check(stream: TcpStream, service: &str) -> Result<(), String
     let response = sender.send_request(request).await.map_err(failed)?;
     let early = status(response.headers());
     let body = response.into_body().collect().await.map_err(failed)?;
-    let status = early
-        .or_else(|| body.trailers().and_then(status))
-        .unwrap_or_default();
+    let status = early.or_else(|| body.trailers().and_then(status)).unwrap_or_default();
     connection.abort();
     let bytes = body.to_bytes();
     match (status.as_str(), bytes.get(5..)) {
         ("0", Some(answer)) if answer.starts_with(&SERVING) => Ok(()),
         ("0", _) => Err("the gRPC health service answers that it is not serving".to_owned()),
-        (code, _) => Err(format!(
-            "the gRPC health service answers with status {code}"
-        )),
+        (code, _) => Err(format!("the gRPC health service answers with status {code}")),
     }
 }
 
 fn status(headers: &http::HeaderMap) -> Option<String> {
-    headers
-        .get("grpc-status")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned)
+    headers.get("grpc-status").and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// An uncompressed gRPC frame with the request, whose only field is the service's name.

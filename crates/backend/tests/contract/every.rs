@@ -45,11 +45,7 @@ impl Kind {
     async fn exits(self, world: &World) -> ContainerSpec {
         match self {
             Self::Sim => container("sim/exits"),
-            Self::Oci => with_env(
-                &pinned(world.backend.as_ref(), PLAIN).await,
-                "EXIT_AT_START",
-                "1",
-            ),
+            Self::Oci => with_env(&pinned(world.backend.as_ref(), PLAIN).await, "EXIT_AT_START", "1"),
         }
     }
 
@@ -57,16 +53,9 @@ impl Kind {
     async fn never_listens(self, world: &World) -> ContainerSpec {
         let made = match self {
             Self::Sim => container("sim/never-listens"),
-            Self::Oci => with_env(
-                &pinned(world.backend.as_ref(), PLAIN).await,
-                "LISTEN",
-                "0.0.0.0:9000",
-            ),
+            Self::Oci => with_env(&pinned(world.backend.as_ref(), PLAIN).await, "LISTEN", "0.0.0.0:9000"),
         };
-        ContainerSpec {
-            startup_probe: Some(tcp_probe(1)),
-            ..made
-        }
+        ContainerSpec { startup_probe: Some(tcp_probe(1)), ..made }
     }
 
     fn missing(self) -> &'static str {
@@ -88,52 +77,18 @@ impl Kind {
 pub fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
     for kind in [Kind::Sim, Kind::Oci] {
-        let mut add = |name: &str, test: Test| {
-            tests.push(Test {
-                name: format!("every::{}::{name}", kind.name()),
-                ..test
-            })
-        };
-        add(
-            "an_instance_becomes_ready_answers_stops_and_is_forgotten",
-            Test::new("", move || life(kind)),
-        );
-        add(
-            "starting_twice_starts_one",
-            Test::new("", move || twice(kind)),
-        );
-        add(
-            "unknown_and_ended_instances_are_ignored",
-            Test::new("", move || unknown(kind)),
-        );
-        add(
-            "changes_tell_of_every_state",
-            Test::new("", move || changes(kind)),
-        );
-        add(
-            "a_container_that_exits_fails_the_instance",
-            Test::new("", move || exits(kind)),
-        );
-        add(
-            "a_container_that_never_listens_fails_its_startup_probe",
-            Test::new("", move || never_listens(kind)),
-        );
-        add(
-            "an_image_that_is_missing_is_not_found",
-            Test::new("", move || missing(kind)),
-        );
-        add(
-            "gpus_are_listed_as_simulated_ones",
-            Test::new("", move || gpus(kind)),
-        );
-        add(
-            "many_instances_start_at_once",
-            Test::new("", move || many(kind)),
-        );
-        add(
-            "shutdown_ends_every_instance",
-            Test::new("", move || shutdown(kind)),
-        );
+        let mut add =
+            |name: &str, test: Test| tests.push(Test { name: format!("every::{}::{name}", kind.name()), ..test });
+        add("an_instance_becomes_ready_answers_stops_and_is_forgotten", Test::new("", move || life(kind)));
+        add("starting_twice_starts_one", Test::new("", move || twice(kind)));
+        add("unknown_and_ended_instances_are_ignored", Test::new("", move || unknown(kind)));
+        add("changes_tell_of_every_state", Test::new("", move || changes(kind)));
+        add("a_container_that_exits_fails_the_instance", Test::new("", move || exits(kind)));
+        add("a_container_that_never_listens_fails_its_startup_probe", Test::new("", move || never_listens(kind)));
+        add("an_image_that_is_missing_is_not_found", Test::new("", move || missing(kind)));
+        add("gpus_are_listed_as_simulated_ones", Test::new("", move || gpus(kind)));
+        add("many_instances_start_at_once", Test::new("", move || many(kind)));
+        add("shutdown_ends_every_instance", Test::new("", move || shutdown(kind)));
     }
     tests
 }
@@ -144,32 +99,19 @@ async fn life(kind: Kind) {
     let ready = world.ready(&spec).await;
     assert_eq!(ready.spec, spec);
     let stamps = ready.stamps;
-    assert!(
-        stamps.creating <= stamps.started && stamps.started <= stamps.ready,
-        "{stamps:?}"
-    );
-    assert!(
-        stamps.creating.is_some() && stamps.started.is_some() && stamps.ready.is_some(),
-        "{stamps:?}"
-    );
+    assert!(stamps.creating <= stamps.started && stamps.started <= stamps.ready, "{stamps:?}");
+    assert!(stamps.creating.is_some() && stamps.started.is_some() && stamps.ready.is_some(), "{stamps:?}");
     assert_eq!((stamps.stopping, stamps.ended), (None, None));
     world.body(&spec.id, "/").await;
     world.body(&spec.id, "/").await;
 
     world.backend.remove(&spec.id).await;
-    assert!(
-        world.observed(&spec.id).is_some(),
-        "what runs is not forgotten"
-    );
+    assert!(world.observed(&spec.id).is_some(), "what runs is not forgotten");
     world.backend.stop(&spec.id, Duration::from_secs(10)).await;
     let over = world.wait_for(&spec.id, InstanceState::is_over).await;
     assert_eq!(over.state, InstanceState::Stopped);
     assert!(over.stamps.ended >= over.stamps.ready, "{:?}", over.stamps);
-    let error = world
-        .backend
-        .connect(&spec.id, crate::world::PORT)
-        .await
-        .expect_err("nothing runs");
+    let error = world.backend.connect(&spec.id, crate::world::PORT).await.expect_err("nothing runs");
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
     world.backend.remove(&spec.id).await;
     assert_eq!(world.backend.list(), []);
@@ -193,15 +135,7 @@ async fn unknown(kind: Kind) {
     let nobody = InstanceId::new("nobody");
     world.backend.stop(&nobody, Duration::ZERO).await;
     world.backend.remove(&nobody).await;
-    assert_eq!(
-        world
-            .backend
-            .connect(&nobody, 80)
-            .await
-            .expect_err("unknown")
-            .kind(),
-        std::io::ErrorKind::NotFound
-    );
+    assert_eq!(world.backend.connect(&nobody, 80).await.expect_err("unknown").kind(), std::io::ErrorKind::NotFound);
     let spec = instance("one", kind.exits(&world).await);
     let over = world.over(&spec).await;
     world.backend.stop(&spec.id, Duration::ZERO).await;
@@ -215,13 +149,8 @@ async fn changes(kind: Kind) {
     let mut changes = world.backend.changes();
     changes.borrow_and_update();
     world.start(&spec).await;
-    assert!(
-        changes.has_changed().expect("the backend lives"),
-        "a start changes the list"
-    );
-    world
-        .wait_for(&spec.id, |state| *state == InstanceState::Ready)
-        .await;
+    assert!(changes.has_changed().expect("the backend lives"), "a start changes the list");
+    world.wait_for(&spec.id, |state| *state == InstanceState::Ready).await;
     changes.borrow_and_update();
     world.backend.stop(&spec.id, Duration::from_secs(5)).await;
     tokio::time::timeout(Duration::from_secs(20), changes.changed())
@@ -231,10 +160,7 @@ async fn changes(kind: Kind) {
     world.wait_for(&spec.id, InstanceState::is_over).await;
     changes.borrow_and_update();
     world.backend.remove(&spec.id).await;
-    assert!(
-        changes.has_changed().expect("the backend lives"),
-        "a removal changes the list"
-    );
+    assert!(changes.has_changed().expect("the backend lives"), "a removal changes the list");
     kind.end(world).await;
 }
 
@@ -242,12 +168,8 @@ async fn exits(kind: Kind) {
     let world = kind.world().await;
     let spec = instance("one", kind.exits(&world).await);
     let over = world.over(&spec).await;
-    let expected = Failure::Exited {
-        container: "app".to_owned(),
-        code: Some(1),
-        out_of_memory: false,
-        was_ready: false,
-    };
+    let expected =
+        Failure::Exited { container: "app".to_owned(), code: Some(1), out_of_memory: false, was_ready: false };
     assert_eq!(over.state, InstanceState::Failed(expected));
     assert!(over.stamps.ended.is_some() && over.stamps.ready.is_none());
     kind.end(world).await;
@@ -257,11 +179,7 @@ async fn never_listens(kind: Kind) {
     let world = kind.world().await;
     let spec = instance("one", kind.never_listens(&world).await);
     let over = world.over(&spec).await;
-    let InstanceState::Failed(Failure::StartupProbe {
-        container,
-        last_error,
-    }) = over.state
-    else {
+    let InstanceState::Failed(Failure::StartupProbe { container, last_error }) = over.state else {
         panic!("{:?}", over.state)
     };
     assert_eq!(container, "app");
@@ -271,16 +189,9 @@ async fn never_listens(kind: Kind) {
 
 async fn missing(kind: Kind) {
     let world = kind.world().await;
-    let error = world
-        .backend
-        .pull(kind.missing(), &|_| ())
-        .await
-        .expect_err("no such image");
+    let error = world.backend.pull(kind.missing(), &|_| ()).await.expect_err("no such image");
     assert!(matches!(error, PullError::NotFound(_)), "{error}");
-    assert_eq!(
-        error.to_string(),
-        format!("Image '{}' not found.", kind.missing())
-    );
+    assert_eq!(error.to_string(), format!("Image '{}' not found.", kind.missing()));
     kind.end(world).await;
 }
 
@@ -297,9 +208,7 @@ async fn gpus(kind: Kind) {
 async fn many(kind: Kind) {
     let world = kind.world().await;
     let container = kind.answers(&world).await;
-    let specs: Vec<_> = (0..8)
-        .map(|number| instance(&format!("number-{number}"), container.clone()))
-        .collect();
+    let specs: Vec<_> = (0..8).map(|number| instance(&format!("number-{number}"), container.clone())).collect();
     futures_util::future::join_all(specs.iter().map(|spec| world.ready(spec))).await;
     futures_util::future::join_all(specs.iter().map(|spec| world.body(&spec.id, "/"))).await;
     kind.end(world).await;
@@ -315,23 +224,8 @@ async fn shutdown(kind: Kind) {
     let begun = Instant::now();
     world.backend.shutdown(false).await;
     assert!(begun.elapsed() < Duration::from_secs(30));
-    assert!(
-        world
-            .backend
-            .list()
-            .iter()
-            .all(|instance| instance.state.is_over())
-    );
-    assert!(
-        world
-            .backend
-            .connect(&spec.id, crate::world::PORT)
-            .await
-            .is_err()
-    );
+    assert!(world.backend.list().iter().all(|instance| instance.state.is_over()));
+    assert!(world.backend.connect(&spec.id, crate::world::PORT).await.is_err());
     let system = world.lines.of("app", LogStream::System);
-    assert!(
-        !system.iter().any(|line| line.contains("Failed")),
-        "{system:?}"
-    );
+    assert!(!system.iter().any(|line| line.contains("Failed")), "{system:?}");
 }

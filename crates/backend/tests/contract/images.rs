@@ -30,23 +30,9 @@ pub fn program() -> &'static Path {
 fn compile() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contract/inside.rs");
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inside");
-    let flags = [
-        "--edition=2024",
-        "-O",
-        "-Ctarget-feature=+crt-static",
-        "-Cpanic=abort",
-        "-Cstrip=symbols",
-        "-o",
-    ];
-    let done = Command::new("rustc")
-        .args(flags)
-        .arg(&program)
-        .arg(source)
-        .status();
-    assert!(
-        done.is_ok_and(|status| status.success()),
-        "the program inside does not compile; set HOMERUN_TEST_INSIDE"
-    );
+    let flags = ["--edition=2024", "-O", "-Ctarget-feature=+crt-static", "-Cpanic=abort", "-Cstrip=symbols", "-o"];
+    let done = Command::new("rustc").args(flags).arg(&program).arg(source).status();
+    assert!(done.is_ok_and(|status| status.success()), "the program inside does not compile; set HOMERUN_TEST_INSIDE");
     program
 }
 
@@ -55,11 +41,8 @@ static PREPARED: Mutex<Option<TempDir>> = Mutex::new(None);
 
 /// A data directory with the images.
 pub async fn data_dir() -> TempDir {
-    let prepared = PREPARED
-        .lock()
-        .expect("no test panics while it holds this")
-        .as_ref()
-        .map(|dir| dir.path().to_owned());
+    let prepared =
+        PREPARED.lock().expect("no test panics while it holds this").as_ref().map(|dir| dir.path().to_owned());
     let prepared = match prepared {
         Some(path) => path,
         None => {
@@ -74,23 +57,14 @@ pub async fn data_dir() -> TempDir {
     };
     let dir = tempfile::tempdir().expect("a folder");
     // With the owners, which are those that containers map.
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(prepared.join("images"))
-        .arg(dir.path())
-        .status();
+    let copied = Command::new("cp").arg("-a").arg(prepared.join("images")).arg(dir.path()).status();
     assert!(copied.is_ok_and(|status| status.success()), "cp");
     dir
 }
 
 /// Removes what [`data_dir`] keeps.
 pub fn forget() {
-    drop(
-        PREPARED
-            .lock()
-            .expect("no test panics while it holds this")
-            .take(),
-    );
+    drop(PREPARED.lock().expect("no test panics while it holds this").take());
 }
 
 /// Stores the images.
@@ -100,26 +74,15 @@ async fn import(backend: &dyn Backend) {
     fs::create_dir_all(plain.join("tmp")).expect("a folder");
     fs::copy(program(), plain.join("inside")).expect("the program");
     fs::write(plain.join("from-image"), "of the image\n").expect("a file");
-    backend
-        .import(&plain, PLAIN, vec!["/inside".to_owned()])
-        .await
-        .expect("import a folder");
+    backend.import(&plain, PLAIN, vec!["/inside".to_owned()]).await.expect("import a folder");
     let rich = folder.path().join("rich");
     layout(&rich);
-    backend
-        .import(&rich, RICH, Vec::new())
-        .await
-        .expect("import a layout");
+    backend.import(&rich, RICH, Vec::new()).await.expect("import a layout");
 }
 
 /// The pinned name of a stored image.
 pub async fn pinned(backend: &dyn Backend, name: &str) -> String {
-    backend
-        .pull(name, &|_| ())
-        .await
-        .expect("the image is here")
-        .pinned
-        .reference
+    backend.pull(name, &|_| ()).await.expect("the image is here").pinned.reference
 }
 
 /// An OCI image layout with one layer.
@@ -137,26 +100,18 @@ fn layout(folder: &Path) {
         header.set_gid(0);
         header.set_mtime(0);
         header.set_size(content.len() as u64);
-        tar.append_data(&mut header, path, content)
-            .expect("a file in the layer");
+        tar.append_data(&mut header, path, content).expect("a file in the layer");
     }
     let layer = tar.into_inner().expect("a layer");
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).expect("a folder");
     let blob = |bytes: &[u8]| {
-        let digest: String = Sha256::digest(bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         fs::write(blobs.join(&digest), bytes).expect("a blob");
         (format!("sha256:{digest}"), bytes.len())
     };
     let (layer_digest, layer_size) = blob(&layer);
-    let architecture = if std::env::consts::ARCH == "aarch64" {
-        "arm64"
-    } else {
-        "amd64"
-    };
+    let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" };
     let config = json!({
         "architecture": architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
         "config": {"User": "web", "WorkingDir": "/made/up", "Entrypoint": ["/inside", "from-entrypoint"], "Cmd": ["from-cmd"],
@@ -174,9 +129,5 @@ fn layout(folder: &Path) {
         "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": size}],
     });
     fs::write(folder.join("index.json"), index.to_string()).expect("the index");
-    fs::write(
-        folder.join("oci-layout"),
-        r#"{"imageLayoutVersion":"1.0.0"}"#,
-    )
-    .expect("the layout's version");
+    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("the layout's version");
 }

@@ -30,14 +30,8 @@ pub struct Test {
 }
 
 impl Test {
-    fn new<F: Future<Output = ()> + 'static>(
-        name: impl Into<String>,
-        run: impl FnOnce() -> F + 'static,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            run: Box::new(|| run().boxed_local()),
-        }
+    fn new<F: Future<Output = ()> + 'static>(name: impl Into<String>, run: impl FnOnce() -> F + 'static) -> Self {
+        Self { name: name.into(), run: Box::new(|| run().boxed_local()) }
     }
 }
 
@@ -46,10 +40,7 @@ fn main() -> ExitCode {
     if restart::child_main_if_asked() {
         return ExitCode::SUCCESS;
     }
-    let filters: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
+    let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if !nix::unistd::geteuid().is_root() {
         eprintln!("contract: containers need root");
         return ExitCode::FAILURE;
@@ -59,20 +50,14 @@ fn main() -> ExitCode {
     let mut tests = every::tests();
     tests.extend(oci::tests());
     tests.extend(restart::tests());
-    tests.retain(|test| {
-        filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter))
-    });
+    tests.retain(|test| filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter)));
     println!("running {} tests", tests.len());
     let (mut passed, mut failed) = (0, Vec::new());
     for test in tests {
         let begun = Instant::now();
         let outcome = runtime.block_on(AssertUnwindSafe((test.run)()).catch_unwind());
         let word = if outcome.is_ok() { "ok" } else { "FAILED" };
-        println!(
-            "test {} ... {word} ({} ms)",
-            test.name,
-            begun.elapsed().as_millis()
-        );
+        println!("test {} ... {word} ({} ms)", test.name, begun.elapsed().as_millis());
         match outcome {
             Ok(()) => passed += 1,
             Err(_) => failed.push(test.name),
@@ -80,13 +65,6 @@ fn main() -> ExitCode {
     }
     images::forget();
     let word = if failed.is_empty() { "ok" } else { "FAILED" };
-    println!(
-        "test result: {word}. {passed} passed; {} failed; {failed:?}",
-        failed.len()
-    );
-    if failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    println!("test result: {word}. {passed} passed; {} failed; {failed:?}", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

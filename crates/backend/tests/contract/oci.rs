@@ -54,9 +54,7 @@ async fn plain(world: &World) -> ContainerSpec {
 async fn exit_codes_are_told_and_whether_it_was_ready() {
     let world = World::oci().await;
     let image = pinned(world.backend.as_ref(), PLAIN).await;
-    let seven = world
-        .over(&instance("seven", with_env(&image, "EXIT_AT_START", "7")))
-        .await;
+    let seven = world.over(&instance("seven", with_env(&image, "EXIT_AT_START", "7"))).await;
     let expected = |code, was_ready| {
         InstanceState::Failed(Failure::Exited {
             container: "app".to_owned(),
@@ -69,14 +67,8 @@ async fn exit_codes_are_told_and_whether_it_was_ready() {
     let late = instance("late", container(&image));
     world.ready(&late).await;
     // It ends without an answer.
-    let mut stream = world
-        .backend
-        .connect(&late.id, PORT)
-        .await
-        .expect("connect");
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /exit?code=9 HTTP/1.1\r\n\r\n")
-        .await
-        .expect("ask");
+    let mut stream = world.backend.connect(&late.id, PORT).await.expect("connect");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /exit?code=9 HTTP/1.1\r\n\r\n").await.expect("ask");
     let over = world.wait_for(&late.id, InstanceState::is_over).await;
     assert_eq!(over.state, expected(9, true));
     world.end().await;
@@ -87,27 +79,15 @@ async fn a_missing_program_is_named() {
     let mut missing = plain(&world).await;
     missing.command = vec!["/no/such/program".to_owned()];
     let over = world.over(&instance("one", missing.clone())).await;
-    let InstanceState::Failed(Failure::Create { message }) = over.state else {
-        panic!("{:?}", over.state)
-    };
-    assert!(
-        message.contains("/no/such/program") && message.contains("no such file"),
-        "{message}"
-    );
+    let InstanceState::Failed(Failure::Create { message }) = over.state else { panic!("{:?}", over.state) };
+    assert!(message.contains("/no/such/program") && message.contains("no such file"), "{message}");
     missing.command = vec!["nowhere".to_owned()];
     let over = world.over(&instance("two", missing.clone())).await;
-    let InstanceState::Failed(Failure::Create { message }) = over.state else {
-        panic!("{:?}", over.state)
-    };
-    assert!(
-        message.contains("nowhere") && message.contains("PATH"),
-        "{message}"
-    );
+    let InstanceState::Failed(Failure::Create { message }) = over.state else { panic!("{:?}", over.state) };
+    assert!(message.contains("nowhere") && message.contains("PATH"), "{message}");
     missing.command = vec!["/from-image".to_owned()];
     let over = world.over(&instance("three", missing)).await;
-    let InstanceState::Failed(Failure::Create { message }) = over.state else {
-        panic!("{:?}", over.state)
-    };
+    let InstanceState::Failed(Failure::Create { message }) = over.state else { panic!("{:?}", over.state) };
     assert!(message.contains("/from-image"), "{message}");
     world.end().await;
 }
@@ -115,46 +95,24 @@ async fn a_missing_program_is_named() {
 async fn a_port_that_is_not_the_service_s_is_named() {
     let world = World::oci().await;
     let image = pinned(world.backend.as_ref(), PLAIN).await;
-    let elsewhere = ContainerSpec {
-        startup_probe: Some(tcp_probe(1)),
-        ..with_env(&image, "LISTEN", "0.0.0.0:9000")
-    };
+    let elsewhere = ContainerSpec { startup_probe: Some(tcp_probe(1)), ..with_env(&image, "LISTEN", "0.0.0.0:9000") };
     let over = world.over(&instance("one", elsewhere)).await;
     let InstanceState::Failed(Failure::StartupProbe { last_error, .. }) = over.state else {
         panic!("{:?}", over.state)
     };
-    assert!(
-        last_error.contains("8080") && last_error.contains("9000"),
-        "{last_error}"
-    );
+    assert!(last_error.contains("8080") && last_error.contains("9000"), "{last_error}");
     world.end().await;
 }
 
 async fn running_out_of_memory_is_told_apart() {
     let world = World::oci().await;
-    let spec = instance(
-        "one",
-        ContainerSpec {
-            memory: Memory::mib(64),
-            ..plain(&world).await
-        },
-    );
+    let spec = instance("one", ContainerSpec { memory: Memory::mib(64), ..plain(&world).await });
     world.ready(&spec).await;
-    let mut stream = world
-        .backend
-        .connect(&spec.id, PORT)
-        .await
-        .expect("connect");
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /eat?bytes=200000000 HTTP/1.1\r\n\r\n")
-        .await
-        .expect("ask");
+    let mut stream = world.backend.connect(&spec.id, PORT).await.expect("connect");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /eat?bytes=200000000 HTTP/1.1\r\n\r\n").await.expect("ask");
     let over = world.wait_for(&spec.id, InstanceState::is_over).await;
-    let expected = Failure::Exited {
-        container: "app".to_owned(),
-        code: Some(137),
-        out_of_memory: true,
-        was_ready: true,
-    };
+    let expected =
+        Failure::Exited { container: "app".to_owned(), code: Some(137), out_of_memory: true, was_ready: true };
     assert_eq!(over.state, InstanceState::Failed(expected));
     world.end().await;
 }
@@ -167,43 +125,25 @@ async fn what_the_image_says_holds_unless_the_service_says_otherwise() {
     assert_eq!(world.body(&spec.id, "/ids").await, "1234 1235 [77]");
     assert_eq!(world.body(&spec.id, "/cwd").await, "/made/up");
     let env = world.body(&spec.id, "/env").await;
-    let env: BTreeMap<&str, &str> = env
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .collect();
-    let expected = [
-        ("FROM_IMAGE", "yes"),
-        ("BOTH", "service"),
-        ("PATH", "/usr/bin:/"),
-        ("HOME", "/srv/web"),
-        ("PORT", "8080"),
-    ];
+    let env: BTreeMap<&str, &str> = env.lines().filter_map(|line| line.split_once('=')).collect();
+    let expected =
+        [("FROM_IMAGE", "yes"), ("BOTH", "service"), ("PATH", "/usr/bin:/"), ("HOME", "/srv/web"), ("PORT", "8080")];
     assert_eq!(env, BTreeMap::from(expected));
 
-    let elsewhere = ContainerSpec {
-        working_dir: Some("/tmp/of/service".to_owned()),
-        ..plain(&world).await
-    };
+    let elsewhere = ContainerSpec { working_dir: Some("/tmp/of/service".to_owned()), ..plain(&world).await };
     let spec = instance("plain", elsewhere);
     world.ready(&spec).await;
     assert_eq!(world.body(&spec.id, "/cwd").await, "/tmp/of/service");
     assert!(world.body(&spec.id, "/ids").await.starts_with("0 0 "));
     let env = world.body(&spec.id, "/env").await;
-    assert!(
-        env.contains("PATH=/usr/local/sbin:") && env.contains("HOME=/\n"),
-        "{env}"
-    );
+    assert!(env.contains("PATH=/usr/local/sbin:") && env.contains("HOME=/\n"), "{env}");
     world.end().await;
 }
 
 async fn a_command_drops_the_image_s_arguments_and_arguments_replace_them() {
     let world = World::oci().await;
     let image = pinned(world.backend.as_ref(), RICH).await;
-    let words = |text: &str| {
-        text.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let table = [
         ("", "", "/inside from-entrypoint from-cmd"),
         ("/inside own", "", "/inside own"),
@@ -211,18 +151,10 @@ async fn a_command_drops_the_image_s_arguments_and_arguments_replace_them() {
         ("inside own", "a b", "inside own a b"),
     ];
     for (number, (command, args, expected)) in table.into_iter().enumerate() {
-        let made = ContainerSpec {
-            command: words(command),
-            args: words(args),
-            ..container(&image)
-        };
+        let made = ContainerSpec { command: words(command), args: words(args), ..container(&image) };
         let spec = instance(&format!("case-{number}"), made);
         world.ready(&spec).await;
-        assert_eq!(
-            world.body(&spec.id, "/args").await,
-            words(expected).join("\n"),
-            "{command} / {args}"
-        );
+        assert_eq!(world.body(&spec.id, "/args").await, words(expected).join("\n"), "{command} / {args}");
     }
     world.end().await;
 }
@@ -231,57 +163,29 @@ async fn the_file_system_is_writable_and_forgotten() {
     let world = World::oci().await;
     let first = instance("first", plain(&world).await);
     world.ready(&first).await;
-    world
-        .body(&first.id, "/write?path=/from-image&bytes=3")
-        .await;
+    world.body(&first.id, "/write?path=/from-image&bytes=3").await;
     world.body(&first.id, "/write?path=/tmp/own&bytes=3").await;
     assert_eq!(world.body(&first.id, "/read?path=/from-image").await, "xxx");
     let second = instance("second", plain(&world).await);
     world.ready(&second).await;
-    assert_eq!(
-        world.body(&second.id, "/read?path=/from-image").await,
-        "of the image\n"
-    );
+    assert_eq!(world.body(&second.id, "/read?path=/from-image").await, "of the image\n");
     assert_eq!(world.get(&second.id, "/read?path=/tmp/own").await.0, 500);
-    world
-        .body(&second.id, "/write?path=/dev/shm/x&bytes=100")
-        .await;
+    world.body(&second.id, "/write?path=/dev/shm/x&bytes=100").await;
     world.end().await;
 }
 
 async fn writing_is_limited_by_memory() {
     let world = World::oci().await;
-    let spec = instance(
-        "one",
-        ContainerSpec {
-            memory: Memory::mib(64),
-            ..plain(&world).await
-        },
-    );
+    let spec = instance("one", ContainerSpec { memory: Memory::mib(64), ..plain(&world).await });
     world.ready(&spec).await;
-    world
-        .body(&spec.id, "/write?path=/tmp/a&bytes=20000000")
-        .await;
-    let mut stream = world
-        .backend
-        .connect(&spec.id, PORT)
+    world.body(&spec.id, "/write?path=/tmp/a&bytes=20000000").await;
+    let mut stream = world.backend.connect(&spec.id, PORT).await.expect("connect");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /write?path=/tmp/b&bytes=60000000 HTTP/1.1\r\n\r\n")
         .await
-        .expect("connect");
-    tokio::io::AsyncWriteExt::write_all(
-        &mut stream,
-        b"GET /write?path=/tmp/b&bytes=60000000 HTTP/1.1\r\n\r\n",
-    )
-    .await
-    .expect("ask");
+        .expect("ask");
     let over = world.wait_for(&spec.id, InstanceState::is_over).await;
     assert!(
-        matches!(
-            over.state,
-            InstanceState::Failed(Failure::Exited {
-                out_of_memory: true,
-                ..
-            })
-        ),
+        matches!(over.state, InstanceState::Failed(Failure::Exited { out_of_memory: true, .. })),
         "{:?}",
         over.state
     );
@@ -302,19 +206,13 @@ async fn with_sidecar(world: &World) -> InstanceSpec {
     let mut sidecar = with_env(&image, "PORT", "9100");
     sidecar.name = "sidecar".to_owned();
     sidecar.port = None;
-    sidecar.startup_probe = Some(Probe {
-        check: Check::Tcp { port: Some(9100) },
-        ..tcp_probe(30)
-    });
+    sidecar.startup_probe = Some(Probe { check: Check::Tcp { port: Some(9100) }, ..tcp_probe(30) });
     sidecar.volume_mounts = vec![mount(None, true)];
     let mut spec = instance("pair", app);
     spec.containers.push(sidecar);
     spec.start_waves = vec![vec![1], vec![0]];
     let source = VolumeSource::EmptyDir { size_limit: None };
-    spec.volumes = vec![Volume {
-        name: "shared".to_owned(),
-        source,
-    }];
+    spec.volumes = vec![Volume { name: "shared".to_owned(), source }];
     spec
 }
 
@@ -322,32 +220,18 @@ async fn containers_of_an_instance_share_network_and_volumes() {
     let world = World::oci().await;
     let spec = with_sidecar(&world).await;
     world.ready(&spec).await;
-    assert_eq!(
-        world.body(&spec.id, "/connect?to=127.0.0.1:9100").await,
-        "connected"
-    );
-    world
-        .body(&spec.id, "/write?path=/shared/note&bytes=4")
-        .await;
+    assert_eq!(world.body(&spec.id, "/connect?to=127.0.0.1:9100").await, "connected");
+    world.body(&spec.id, "/write?path=/shared/note&bytes=4").await;
     let sidecar = |path: &'static str| {
         let world = &world;
         let id = spec.id.clone();
         async move {
-            let mut stream = world
-                .backend
-                .connect(&id, 9100)
+            let mut stream = world.backend.connect(&id, 9100).await.expect("connect to the sidecar");
+            tokio::io::AsyncWriteExt::write_all(&mut stream, format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes())
                 .await
-                .expect("connect to the sidecar");
-            tokio::io::AsyncWriteExt::write_all(
-                &mut stream,
-                format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes(),
-            )
-            .await
-            .expect("ask");
+                .expect("ask");
             let mut answer = String::new();
-            tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer)
-                .await
-                .expect("an answer");
+            tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.expect("an answer");
             answer
         }
     };
@@ -355,10 +239,7 @@ async fn containers_of_an_instance_share_network_and_volumes() {
     let refused = sidecar("/write?path=/shared/other&bytes=1").await;
     assert!(refused.contains("Read-only"), "{refused}");
     let apart = sidecar("/list?path=/proc").await;
-    assert!(
-        !apart.lines().any(|name| name == "2"),
-        "a container sees its own processes only: {apart}"
-    );
+    assert!(!apart.lines().any(|name| name == "2"), "a container sees its own processes only: {apart}");
     world.end().await;
 }
 
@@ -366,21 +247,11 @@ async fn a_sidecar_that_exits_ends_the_instance() {
     let world = World::oci().await;
     let spec = with_sidecar(&world).await;
     world.ready(&spec).await;
-    let mut stream = world
-        .backend
-        .connect(&spec.id, 9100)
-        .await
-        .expect("connect");
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /exit?code=3 HTTP/1.1\r\n\r\n")
-        .await
-        .expect("ask");
+    let mut stream = world.backend.connect(&spec.id, 9100).await.expect("connect");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /exit?code=3 HTTP/1.1\r\n\r\n").await.expect("ask");
     let over = world.wait_for(&spec.id, InstanceState::is_over).await;
-    let expected = Failure::Exited {
-        container: "sidecar".to_owned(),
-        code: Some(3),
-        out_of_memory: false,
-        was_ready: true,
-    };
+    let expected =
+        Failure::Exited { container: "sidecar".to_owned(), code: Some(3), out_of_memory: false, was_ready: true };
     assert_eq!(over.state, InstanceState::Failed(expected));
     world.end().await;
 }
@@ -389,39 +260,23 @@ async fn a_sidecar_that_exits_ends_the_instance() {
 async fn a_link_in_a_volume_does_not_lead_out_of_it() {
     let world = World::oci().await;
     let outside = tempfile::tempdir().expect("a folder");
-    std::fs::set_permissions(
-        outside.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o700),
-    )
-    .expect("closed to others");
+    std::fs::set_permissions(outside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .expect("closed to others");
     let mut spec = with_sidecar(&world).await;
     spec.containers[1].volume_mounts[0].read_only = false;
     spec.containers[0].volume_mounts[0].sub_path = Some("trap".to_owned());
     // Ready only when the link is there: the probe itself makes it.
     let path = format!("/link?to={}&path=/shared/trap", outside.path().display());
-    let check = Check::Http {
-        path: Some(path),
-        port: Some(9100),
-        headers: Vec::new(),
-    };
-    spec.containers[1].startup_probe = Some(Probe {
-        check,
-        ..tcp_probe(30)
-    });
+    let check = Check::Http { path: Some(path), port: Some(9100), headers: Vec::new() };
+    spec.containers[1].startup_probe = Some(Probe { check, ..tcp_probe(30) });
     std::fs::write(outside.path().join("secret"), "of the host").expect("a file");
     world.start(&spec).await;
-    let seen = world
-        .wait_for(&spec.id, |state| {
-            *state == InstanceState::Ready || state.is_over()
-        })
-        .await;
+    let seen = world.wait_for(&spec.id, |state| *state == InstanceState::Ready || state.is_over()).await;
     if seen.state == InstanceState::Ready {
         let (status, body) = world.get(&spec.id, "/read?path=/shared/secret").await;
         assert_ne!(status, 200, "{body}");
     }
-    let mode = std::os::unix::fs::MetadataExt::mode(
-        &std::fs::metadata(outside.path()).expect("the folder"),
-    );
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(outside.path()).expect("the folder"));
     assert_eq!(mode & 0o777, 0o700, "the host's folder is as it was");
     world.end().await;
 }
@@ -430,13 +285,9 @@ async fn everything_written_arrives_in_order() {
     let world = World::oci().await;
     let image = pinned(world.backend.as_ref(), PLAIN).await;
     let mut made = with_env(&image, "EXIT_AT_START", "4");
-    made.env
-        .insert("SAY".to_owned(), "no line feed at the end".to_owned());
+    made.env.insert("SAY".to_owned(), "no line feed at the end".to_owned());
     world.over(&instance("brief", made)).await;
-    assert_eq!(
-        world.lines.of("app", LogStream::Stdout),
-        ["no line feed at the end"]
-    );
+    assert_eq!(world.lines.of("app", LogStream::Stdout), ["no line feed at the end"]);
     assert_eq!(world.lines.of("app", LogStream::Stderr), ["exiting with 4"]);
 
     let spec = instance("long", container(&image));
@@ -445,18 +296,8 @@ async fn everything_written_arrives_in_order() {
     world.body(&spec.id, "/say?text=two&stream=stderr").await;
     world.backend.stop(&spec.id, Duration::from_secs(20)).await;
     world.wait_for(&spec.id, InstanceState::is_over).await;
-    assert_eq!(
-        world.lines.of("app", LogStream::Stderr)[1..],
-        ["one", "two"]
-    );
-    assert_eq!(
-        world
-            .lines
-            .of("app", LogStream::Stdout)
-            .last()
-            .map(String::as_str),
-        Some("terminating")
-    );
+    assert_eq!(world.lines.of("app", LogStream::Stderr)[1..], ["one", "two"]);
+    assert_eq!(world.lines.of("app", LogStream::Stdout).last().map(String::as_str), Some("terminating"));
     world.end().await;
 }
 
@@ -464,22 +305,11 @@ async fn fast_writers_are_slowed_and_nothing_is_lost() {
     let world = World::oci().await;
     let spec = instance("one", plain(&world).await);
     world.ready(&spec).await;
-    world
-        .body(
-            &spec.id,
-            "/say?text=0123456789012345678901234567890123456789&times=50000",
-        )
-        .await;
+    world.body(&spec.id, "/say?text=0123456789012345678901234567890123456789&times=50000").await;
     world.backend.stop(&spec.id, Duration::from_secs(20)).await;
     world.wait_for(&spec.id, InstanceState::is_over).await;
     let lines = world.lines.of("app", LogStream::Stdout);
-    assert_eq!(
-        lines
-            .iter()
-            .filter(|line| line.starts_with("0123") && line.len() == 40)
-            .count(),
-        50_000
-    );
+    assert_eq!(lines.iter().filter(|line| line.starts_with("0123") && line.len() == 40).count(), 50_000);
     world.end().await;
 }
 
@@ -492,14 +322,8 @@ async fn containers_are_confined() {
         async move { world.get(&id, &format!("/read?path={path}")).await }
     };
     let status = read("/proc/self/status").await.1;
-    let field = |name: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
     assert_eq!(field("NoNewPrivs:"), "1");
     assert_eq!(field("Seccomp:"), "2");
     assert_eq!(field("Pid:"), "1");
@@ -510,19 +334,9 @@ async fn containers_are_confined() {
         let given = u64::from_str_radix(&field(set), 16).expect("a number");
         assert_eq!(given & !dockers, 0, "{set} {given:x}");
     }
-    let words = |text: String| {
-        text.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        words(read("/proc/self/uid_map").await.1),
-        ["0", "1000000", "65536"]
-    );
-    assert_eq!(
-        words(read("/proc/self/gid_map").await.1),
-        ["0", "1000000", "65536"]
-    );
+    let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(read("/proc/self/uid_map").await.1), ["0", "1000000", "65536"]);
+    assert_eq!(words(read("/proc/self/gid_map").await.1), ["0", "1000000", "65536"]);
     world.end().await;
 }
 
@@ -534,34 +348,16 @@ async fn the_kernel_s_files_are_masked() {
         let (world, id) = (&world, spec.id.clone());
         async move { world.get(&id, &format!("/read?path={path}")).await }
     };
-    let words = |text: String| {
-        text.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    for path in [
-        "/proc/kcore",
-        "/proc/keys",
-        "/proc/timer_list",
-        "/proc/interrupts",
-    ] {
+    let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    for path in ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts"] {
         let (code, text) = read(path).await;
         // Some kernels have not all of them.
         assert!(code == 500 || text.is_empty(), "{path}: {text}");
     }
     let (code, names) = world.get(&spec.id, "/list?path=/sys/firmware").await;
-    assert!(
-        code == 500 || names.is_empty(),
-        "neither there nor readable: {names}"
-    );
-    for path in [
-        "/proc/sys/kernel/hostname",
-        "/proc/sysrq-trigger",
-        "/sys/class/x",
-    ] {
-        let (code, body) = world
-            .get(&spec.id, &format!("/write?path={path}&bytes=1"))
-            .await;
+    assert!(code == 500 || names.is_empty(), "neither there nor readable: {names}");
+    for path in ["/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/class/x"] {
+        let (code, body) = world.get(&spec.id, &format!("/write?path={path}&bytes=1")).await;
         assert_eq!(code, 500, "{path}: {body}");
     }
     let mut processes = words(world.body(&spec.id, "/list?path=/proc").await);
@@ -572,18 +368,12 @@ async fn the_kernel_s_files_are_masked() {
     assert_eq!(read("/etc/resolv.conf").await.0, 200);
     let devices = words(world.body(&spec.id, "/list?path=/dev").await);
     let usual = [
-        "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin",
-        "stdout", "tty", "urandom", "zero", "core", "console",
+        "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom",
+        "zero", "core", "console",
     ];
-    assert!(
-        devices.iter().all(|name| usual.contains(&name.as_str())),
-        "{devices:?}"
-    );
+    assert!(devices.iter().all(|name| usual.contains(&name.as_str())), "{devices:?}");
     let mounts = read("/proc/self/mounts").await.1;
-    let old_root = mounts
-        .lines()
-        .filter(|line| line.contains("ext4") && !line.contains(" /etc/"))
-        .count();
+    let old_root = mounts.lines().filter(|line| line.contains("ext4") && !line.contains(" /etc/")).count();
     assert_eq!(old_root, 0, "{mounts}");
     world.end().await;
 }
@@ -610,15 +400,8 @@ async fn calls_that_no_container_needs_are_refused() {
     ];
     for call in calls {
         let answer = world.body(&spec.id, &format!("/syscall?name={call}")).await;
-        let refused = [
-            "Operation not permitted",
-            "Function not implemented",
-            "Address family not supported",
-        ];
-        assert!(
-            refused.iter().any(|text| answer.starts_with(text)),
-            "{call}: {answer}"
-        );
+        let refused = ["Operation not permitted", "Function not implemented", "Address family not supported"];
+        assert!(refused.iter().any(|text| answer.starts_with(text)), "{call}: {answer}");
     }
     world.end().await;
 }
@@ -627,35 +410,15 @@ async fn limits_hold_and_are_capped_at_the_machine() {
     let world = World::oci().await;
     let spec = instance(
         "one",
-        ContainerSpec {
-            cpu: Cpu::from_millis(512_000),
-            memory: Memory::gib(4096),
-            ..plain(&world).await
-        },
+        ContainerSpec { cpu: Cpu::from_millis(512_000), memory: Memory::gib(4096), ..plain(&world).await },
     );
     let ready = world.ready(&spec).await;
     assert_eq!(ready.warnings.len(), 2, "{:?}", ready.warnings);
-    assert!(
-        ready.warnings[0].contains("512 CPU") && ready.warnings[1].contains("4Ti"),
-        "{:?}",
-        ready.warnings
-    );
+    assert!(ready.warnings[0].contains("512 CPU") && ready.warnings[1].contains("4Ti"), "{:?}", ready.warnings);
     let limits = world.body(&spec.id, "/read?path=/proc/self/limits").await;
-    let files = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"))
-        .expect("a limit");
-    assert_eq!(
-        files.split_whitespace().nth(3),
-        Some(most_open_files().to_string().as_str())
-    );
-    assert_eq!(
-        world
-            .body(&spec.id, "/read?path=/proc/self/oom_score_adj")
-            .await
-            .trim(),
-        "500"
-    );
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+    assert_eq!(files.split_whitespace().nth(3), Some(most_open_files().to_string().as_str()));
+    assert_eq!(world.body(&spec.id, "/read?path=/proc/self/oom_score_adj").await.trim(), "500");
     world.end().await;
 }
 
@@ -684,40 +447,16 @@ async fn a_gpu_is_in_one_container_only() {
     world.ready(&spec).await;
     let devices = world.body(&spec.id, "/list?path=/dev").await;
     assert!(devices.contains("nvidia"), "{devices}");
-    assert!(
-        world
-            .body(&spec.id, "/list?path=/usr/local/nvidia/lib64")
-            .await
-            .contains("libcuda.so.1")
-    );
-    assert!(
-        world
-            .body(&spec.id, "/list?path=/usr/local/nvidia/bin")
-            .await
-            .contains("nvidia-smi")
-    );
+    assert!(world.body(&spec.id, "/list?path=/usr/local/nvidia/lib64").await.contains("libcuda.so.1"));
+    assert!(world.body(&spec.id, "/list?path=/usr/local/nvidia/bin").await.contains("nvidia-smi"));
     let env = world.body(&spec.id, "/env").await;
-    assert!(
-        env.contains("LD_LIBRARY_PATH=/usr/local/nvidia/lib64"),
-        "{env}"
-    );
+    assert!(env.contains("LD_LIBRARY_PATH=/usr/local/nvidia/lib64"), "{env}");
     // The sidecar's own view.
-    let mut stream = world
-        .backend
-        .connect(&spec.id, 9100)
-        .await
-        .expect("connect");
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /list?path=/dev HTTP/1.1\r\n\r\n")
-        .await
-        .expect("ask");
+    let mut stream = world.backend.connect(&spec.id, 9100).await.expect("connect");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /list?path=/dev HTTP/1.1\r\n\r\n").await.expect("ask");
     let mut answer = String::new();
-    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer)
-        .await
-        .expect("an answer");
-    assert!(
-        answer.contains("null") && !answer.contains("nvidia"),
-        "{answer}"
-    );
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.expect("an answer");
+    assert!(answer.contains("null") && !answer.contains("nvidia"), "{answer}");
     world.end().await;
 }
 
@@ -727,11 +466,7 @@ async fn loopback_only_is_warned_of() {
     let spec = instance("one", with_env(&image, "LISTEN", "127.0.0.1:8080"));
     let ready = world.ready(&spec).await;
     assert_eq!(ready.warnings.len(), 1, "{:?}", ready.warnings);
-    assert!(
-        ready.warnings[0].contains("127.0.0.1") && ready.warnings[0].contains("0.0.0.0"),
-        "{:?}",
-        ready.warnings
-    );
+    assert!(ready.warnings[0].contains("127.0.0.1") && ready.warnings[0].contains("0.0.0.0"), "{:?}", ready.warnings);
     world.body(&spec.id, "/").await;
     let open = instance("two", container(&image));
     assert_eq!(world.ready(&open).await.warnings, Vec::<String>::new());
@@ -744,86 +479,51 @@ async fn sigterm_is_heard_and_deaf_programs_are_killed_after_the_grace() {
     let polite = instance("polite", container(&image));
     world.ready(&polite).await;
     let begun = Instant::now();
-    world
-        .backend
-        .stop(&polite.id, Duration::from_secs(30))
-        .await;
+    world.backend.stop(&polite.id, Duration::from_secs(30)).await;
     let over = world.wait_for(&polite.id, InstanceState::is_over).await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(20),
-        "it need not wait out the grace"
-    );
+    assert!(begun.elapsed() < Duration::from_secs(20), "it need not wait out the grace");
     assert!(over.stamps.stopping.is_some() && over.stamps.stopping <= over.stamps.ended);
 
     let deaf = instance("deaf", with_env(&image, "IGNORE_TERM", "1"));
     world.ready(&deaf).await;
     let begun = Instant::now();
     world.backend.stop(&deaf.id, Duration::from_secs(1)).await;
-    world
-        .wait_for(&deaf.id, |state| *state == InstanceState::Stopping)
-        .await;
+    world.wait_for(&deaf.id, |state| *state == InstanceState::Stopping).await;
     world.body(&deaf.id, "/").await;
     let over = world.wait_for(&deaf.id, InstanceState::is_over).await;
     assert_eq!(over.state, InstanceState::Stopped);
-    assert!(
-        begun.elapsed() >= Duration::from_secs(1),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
     world.end().await;
 }
 
 async fn http_probes_gate_and_liveness_ends() {
     let world = World::oci().await;
     let http = |path: &str, threshold| Probe {
-        check: Check::Http {
-            path: Some(path.to_owned()),
-            port: None,
-            headers: Vec::new(),
-        },
+        check: Check::Http { path: Some(path.to_owned()), port: None, headers: Vec::new() },
         initial_delay_seconds: None,
         timeout_seconds: Some(1),
         period_seconds: Some(1),
         failure_threshold: Some(threshold),
         success_threshold: None,
     };
-    let never = ContainerSpec {
-        startup_probe: Some(http("/read?path=/no/such/file", 2)),
-        ..plain(&world).await
-    };
+    let never = ContainerSpec { startup_probe: Some(http("/read?path=/no/such/file", 2)), ..plain(&world).await };
     let over = world.over(&instance("never", never)).await;
     let InstanceState::Failed(Failure::StartupProbe { last_error, .. }) = over.state else {
         panic!("{:?}", over.state)
     };
     assert!(last_error.contains("500"), "{last_error}");
 
-    let alive = ContainerSpec {
-        liveness_probe: Some(http("/read?path=/from-image", 2)),
-        ..plain(&world).await
-    };
+    let alive = ContainerSpec { liveness_probe: Some(http("/read?path=/from-image", 2)), ..plain(&world).await };
     let spec = instance("alive", alive);
     world.ready(&spec).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert_eq!(
-        world.observed(&spec.id).map(|instance| instance.state),
-        Some(InstanceState::Ready)
-    );
+    assert_eq!(world.observed(&spec.id).map(|instance| instance.state), Some(InstanceState::Ready));
 
-    let dying = ContainerSpec {
-        liveness_probe: Some(http("/read?path=/no/such/file", 2)),
-        ..plain(&world).await
-    };
+    let dying = ContainerSpec { liveness_probe: Some(http("/read?path=/no/such/file", 2)), ..plain(&world).await };
     let spec = instance("dying", dying);
     world.ready(&spec).await;
     let over = world.wait_for(&spec.id, InstanceState::is_over).await;
-    assert!(
-        matches!(
-            over.state,
-            InstanceState::Failed(Failure::LivenessProbe { .. })
-        ),
-        "{:?}",
-        over.state
-    );
+    assert!(matches!(over.state, InstanceState::Failed(Failure::LivenessProbe { .. })), "{:?}", over.state);
     world.end().await;
 }
 
@@ -833,19 +533,12 @@ async fn the_host_is_out_of_reach() {
     let listener = TcpListener::bind("0.0.0.0:0").expect("listen on the host");
     let port = listener.local_addr().expect("an address").port();
     std::net::TcpStream::connect(host_address(port)).expect("the host itself reaches it");
-    let (one, two) = (
-        instance("one", plain(&world).await),
-        instance("two", plain(&world).await),
-    );
+    let (one, two) = (instance("one", plain(&world).await), instance("two", plain(&world).await));
     world.ready(&one).await;
     world.ready(&two).await;
     // Outbound access is attached beside the start.
     let begun = Instant::now();
-    while !world
-        .body(&one.id, "/read?path=/proc/self/net/route")
-        .await
-        .contains("eth0\t00000000\t")
-    {
+    while !world.body(&one.id, "/read?path=/proc/self/net/route").await.contains("eth0\t00000000\t") {
         assert!(begun.elapsed() < PATIENCE, "no default route");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -21,22 +21,10 @@ const CHILD: &str = "--play-homerun";
 /// The tests.
 pub fn tests() -> Vec<Test> {
     vec![
-        Test::new(
-            "restart::instances_outlive_a_killed_homerun_and_are_adopted",
-            adopted,
-        ),
-        Test::new(
-            "restart::an_instance_that_ended_meanwhile_is_over",
-            ended_meanwhile,
-        ),
-        Test::new(
-            "restart::a_homerun_killed_at_any_moment_leaves_nothing_for_ever",
-            killed_at_any_moment,
-        ),
-        Test::new(
-            "restart::instances_can_be_left_running_on_purpose",
-            left_running,
-        ),
+        Test::new("restart::instances_outlive_a_killed_homerun_and_are_adopted", adopted),
+        Test::new("restart::an_instance_that_ended_meanwhile_is_over", ended_meanwhile),
+        Test::new("restart::a_homerun_killed_at_any_moment_leaves_nothing_for_ever", killed_at_any_moment),
+        Test::new("restart::instances_can_be_left_running_on_purpose", left_running),
     ]
 }
 
@@ -52,22 +40,14 @@ pub fn child_main_if_asked() -> bool {
         let image = pinned(backend.as_ref(), PLAIN).await;
         println!("opened");
         for number in 0..count {
-            backend
-                .start(instance(&format!("number-{number}"), container(&image)))
-                .await
-                .expect("recorded");
+            backend.start(instance(&format!("number-{number}"), container(&image))).await.expect("recorded");
         }
-        while !backend
-            .list()
-            .iter()
-            .all(|instance| instance.state == InstanceState::Ready)
-        {
+        while !backend.list().iter().all(|instance| instance.state == InstanceState::Ready) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         println!("ready");
         // Until standard input ends, which asks to leave the instances running.
-        let _ =
-            tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;
+        let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;
         backend.shutdown(true).await;
     });
     true
@@ -90,11 +70,7 @@ fn wait_for(said: &mut BufReader<std::process::ChildStdout>, word: &str) {
     let mut line = String::new();
     while line.trim() != word {
         line.clear();
-        assert_ne!(
-            said.read_line(&mut line).expect("it speaks"),
-            0,
-            "it ended before it said {word}"
-        );
+        assert_ne!(said.read_line(&mut line).expect("it speaks"), 0, "it ended before it said {word}");
     }
 }
 
@@ -106,13 +82,7 @@ fn kill(child: &mut Child) {
 
 async fn adopt(folder: tempfile::TempDir) -> World {
     let lines = Arc::new(Lines::default());
-    World {
-        backend: open(folder.path(), lines.clone()).await,
-        lines,
-        folder,
-        before: Vec::new(),
-        adopted: true,
-    }
+    World { backend: open(folder.path(), lines.clone()).await, lines, folder, before: Vec::new(), adopted: true }
 }
 
 async fn adopted() {
@@ -124,30 +94,19 @@ async fn adopted() {
     let world = adopt(folder).await;
     let list = world.backend.list();
     assert_eq!(list.len(), 2);
-    assert!(
-        list.iter()
-            .all(|instance| instance.state == InstanceState::Ready),
-        "{list:?}"
-    );
+    assert!(list.iter().all(|instance| instance.state == InstanceState::Ready), "{list:?}");
     for observed in list {
         let id = observed.spec.id.clone();
         world.body(&id, "/say?text=still-here").await;
         world.start(&observed.spec).await;
     }
-    assert_eq!(
-        world.backend.list().len(),
-        2,
-        "known instances are not started again"
-    );
+    assert_eq!(world.backend.list().len(), 2, "known instances are not started again");
     let one = InstanceId::new("number-0");
     world.backend.stop(&one, Duration::from_secs(20)).await;
     let over = world.wait_for(&one, InstanceState::is_over).await;
     assert_eq!(over.state, InstanceState::Stopped);
     let lines = world.lines.of("app", LogStream::Stdout);
-    assert!(
-        lines.contains(&"still-here".to_owned()) && lines.contains(&"terminating".to_owned()),
-        "{lines:?}"
-    );
+    assert!(lines.contains(&"still-here".to_owned()) && lines.contains(&"terminating".to_owned()), "{lines:?}");
     world.end().await;
 }
 
@@ -158,34 +117,17 @@ async fn ended_meanwhile() {
     kill(&mut child);
     // The container ends while there is no homerun.
     // Its process has come to this one, as the nearest that takes orphans.
-    let is_container = |pid: &u32| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "inside\n")
-    };
+    let is_container =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "inside\n");
     let found = crate::leaks::descendants(std::process::id());
-    let pid = found
-        .into_iter()
-        .find(is_container)
-        .expect("the container lives") as i32;
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .expect("kill the container");
+    let pid = found.into_iter().find(is_container).expect("the container lives") as i32;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
+        .expect("kill the container");
 
     let world = adopt(folder).await;
     let id = InstanceId::new("number-0");
     let over = world.wait_for(&id, InstanceState::is_over).await;
-    assert!(
-        matches!(
-            over.state,
-            InstanceState::Failed(Failure::Exited {
-                was_ready: true,
-                ..
-            })
-        ),
-        "{:?}",
-        over.state
-    );
+    assert!(matches!(over.state, InstanceState::Failed(Failure::Exited { was_ready: true, .. })), "{:?}", over.state);
     world.end().await;
 }
 

@@ -10,9 +10,7 @@ use homerun_backend::gpu::GpuSetting;
 use homerun_backend::oci::{OciBackend, Settings};
 use homerun_backend::{LogLine, LogSink, LogStream};
 use homerun_model::container::{Check, Probe, Protocol};
-use homerun_model::instance::{
-    ContainerSpec, IngressPort, InstanceSpec, InstanceState, ObservedInstance,
-};
+use homerun_model::instance::{ContainerSpec, IngressPort, InstanceSpec, InstanceState, ObservedInstance};
 use homerun_model::names::{InstanceId, RevisionKey};
 use homerun_model::quantity::{Cpu, Memory};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,21 +32,13 @@ pub fn enter_own_network() {
         request.ifr_name[0] = b'l' as libc::c_char;
         request.ifr_name[1] = b'o' as libc::c_char;
         request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
-        let done = libc::ioctl(
-            std::os::fd::AsRawFd::as_raw_fd(&socket),
-            libc::SIOCSIFFLAGS,
-            &request,
-        );
+        let done = libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&socket), libc::SIOCSIFFLAGS, &request);
         assert_eq!(done, 0, "lo cannot be brought up");
     }
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
 /// Keeps what containers write.
@@ -66,9 +56,7 @@ impl Lines {
     /// What was written to a stream of a container so far.
     pub fn of(&self, container: &str, stream: LogStream) -> Vec<String> {
         let lines = self.0.lock().expect("no test panics while it holds this");
-        let wanted = lines
-            .iter()
-            .filter(|(name, given, _)| name == container && *given == stream);
+        let wanted = lines.iter().filter(|(name, given, _)| name == container && *given == stream);
         wanted.map(|(_, _, text)| text.clone()).collect()
     }
 }
@@ -102,79 +90,44 @@ impl World {
         let folder = images::data_dir().await;
         let lines = Arc::new(Lines::default());
         let backend = open(folder.path(), lines.clone()).await;
-        Self {
-            backend,
-            lines,
-            folder,
-            before,
-            adopted: false,
-        }
+        Self { backend, lines, folder, before, adopted: false }
     }
 
     pub fn sim() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let lines = Arc::new(Lines::default());
-        let backend = homerun_backend::sim::SimBackend::open(&gpus(), folder.path(), lines.clone())
-            .expect("open");
-        Self {
-            backend: Arc::new(backend),
-            lines,
-            folder,
-            before: Vec::new(),
-            adopted: false,
-        }
+        let backend = homerun_backend::sim::SimBackend::open(&gpus(), folder.path(), lines.clone()).expect("open");
+        Self { backend: Arc::new(backend), lines, folder, before: Vec::new(), adopted: false }
     }
 
     pub async fn start(&self, spec: &InstanceSpec) {
-        self.backend
-            .start(spec.clone())
-            .await
-            .expect("the instance is recorded");
+        self.backend.start(spec.clone()).await.expect("the instance is recorded");
     }
 
     pub fn observed(&self, id: &InstanceId) -> Option<ObservedInstance> {
-        self.backend
-            .list()
-            .into_iter()
-            .find(|instance| instance.spec.id == *id)
+        self.backend.list().into_iter().find(|instance| instance.spec.id == *id)
     }
 
     /// Waits until the instance's state is as wanted.
-    pub async fn wait_for(
-        &self,
-        id: &InstanceId,
-        wanted: impl Fn(&InstanceState) -> bool,
-    ) -> ObservedInstance {
+    pub async fn wait_for(&self, id: &InstanceId, wanted: impl Fn(&InstanceState) -> bool) -> ObservedInstance {
         let mut changes = self.backend.changes();
         let found = tokio::time::timeout(PATIENCE, async {
             loop {
                 changes.borrow_and_update();
-                if let Some(instance) = self.observed(id).filter(|instance| wanted(&instance.state))
-                {
+                if let Some(instance) = self.observed(id).filter(|instance| wanted(&instance.state)) {
                     return instance;
                 }
                 changes.changed().await.expect("the backend lives");
             }
         });
-        found
-            .await
-            .unwrap_or_else(|_| panic!("in vain; the instance is {:?}", self.observed(id)))
+        found.await.unwrap_or_else(|_| panic!("in vain; the instance is {:?}", self.observed(id)))
     }
 
     /// Starts an instance and waits until it takes requests.
     pub async fn ready(&self, spec: &InstanceSpec) -> ObservedInstance {
         self.start(spec).await;
-        let instance = self
-            .wait_for(&spec.id, |state| {
-                *state == InstanceState::Ready || state.is_over()
-            })
-            .await;
-        assert_eq!(
-            instance.state,
-            InstanceState::Ready,
-            "{:?}",
-            self.lines.of("app", LogStream::Stderr)
-        );
+        let instance = self.wait_for(&spec.id, |state| *state == InstanceState::Ready || state.is_over()).await;
+        assert_eq!(instance.state, InstanceState::Ready, "{:?}", self.lines.of("app", LogStream::Stderr));
         instance
     }
 
@@ -186,34 +139,22 @@ impl World {
 
     /// `GET` of a path on the instance's port: status and body.
     pub async fn get(&self, id: &InstanceId, path: &str) -> (u16, String) {
-        let answer = tokio::time::timeout(PATIENCE, self.try_get(id, path))
-            .await
-            .expect("an answer in time");
+        let answer = tokio::time::timeout(PATIENCE, self.try_get(id, path)).await.expect("an answer in time");
         answer.unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
     async fn try_get(&self, id: &InstanceId, path: &str) -> std::io::Result<(u16, String)> {
         let mut stream = self.backend.connect(id, PORT).await?;
-        stream
-            .write_all(
-                format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-                    .as_bytes(),
-            )
-            .await?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").as_bytes()).await?;
         let mut answer = Vec::new();
         loop {
             let count = stream.read_buf(&mut answer).await?;
             let text = String::from_utf8_lossy(&answer).into_owned();
             let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("Content-Length: ")?.parse::<usize>().ok());
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse::<usize>().ok());
             if count == 0 || length.is_some_and(|length| body.len() >= length) {
                 let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-                return Ok((
-                    status.ok_or(std::io::ErrorKind::UnexpectedEof)?,
-                    body.to_owned(),
-                ));
+                return Ok((status.ok_or(std::io::ErrorKind::UnexpectedEof)?, body.to_owned()));
             }
         }
     }
@@ -241,15 +182,8 @@ pub fn gpus() -> GpuSetting {
 }
 
 pub async fn open(folder: &std::path::Path, lines: Arc<Lines>) -> Arc<dyn Backend> {
-    let settings = Settings {
-        data_dir: folder.to_owned(),
-        gpu: gpus(),
-    };
-    Arc::new(
-        OciBackend::open(settings, lines)
-            .await
-            .expect("open the backend"),
-    )
+    let settings = Settings { data_dir: folder.to_owned(), gpu: gpus() };
+    Arc::new(OciBackend::open(settings, lines).await.expect("open the backend"))
 }
 
 /// The platform's own startup probe, with a shorter patience.
@@ -294,20 +228,13 @@ pub fn with_env(image: &str, name: &str, value: &str) -> ContainerSpec {
 pub fn instance(id: &str, container: ContainerSpec) -> InstanceSpec {
     InstanceSpec {
         id: InstanceId::new(id),
-        revision: RevisionKey {
-            project: "demo".into(),
-            region: "us-central1".into(),
-            name: "test-00001-abc".into(),
-        },
+        revision: RevisionKey { project: "demo".into(), region: "us-central1".into(), name: "test-00001-abc".into() },
         service: "test".into(),
         containers: vec![container],
         start_waves: vec![vec![0]],
         volumes: Vec::new(),
         gpus: Vec::new(),
-        ingress: IngressPort {
-            port: PORT,
-            protocol: Protocol::Http1,
-        },
+        ingress: IngressPort { port: PORT, protocol: Protocol::Http1 },
         decided_at: chrono::Utc::now(),
     }
 }

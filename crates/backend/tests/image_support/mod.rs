@@ -36,9 +36,7 @@ pub fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
         header.set_gid(8);
         header.set_mtime(1_600_000_000);
         header.set_size(content.len() as u64);
-        builder
-            .append_data(&mut header, name, *content)
-            .expect("append");
+        builder.append_data(&mut header, name, *content).expect("append");
     }
     builder.into_inner().expect("tar")
 }
@@ -82,16 +80,8 @@ impl Layer {
             "zstd" => zstd(&plain),
             _ => plain.clone(),
         };
-        let suffix = if compression.is_empty() {
-            String::new()
-        } else {
-            format!("+{compression}")
-        };
-        Layer {
-            plain,
-            stored,
-            media_type: format!("{OCI_LAYER}{suffix}"),
-        }
+        let suffix = if compression.is_empty() { String::new() } else { format!("+{compression}") };
+        Layer { plain, stored, media_type: format!("{OCI_LAYER}{suffix}") }
     }
 
     pub fn digest(&self) -> String {
@@ -114,20 +104,10 @@ pub struct Image {
 
 impl Image {
     pub fn new(layers: Vec<Layer>) -> Image {
-        Image::with(
-            layers,
-            architecture(),
-            json!({"Cmd": ["/app"], "Env": ["A=1"]}),
-            OCI_MANIFEST,
-        )
+        Image::with(layers, architecture(), json!({"Cmd": ["/app"], "Env": ["A=1"]}), OCI_MANIFEST)
     }
 
-    pub fn with(
-        layers: Vec<Layer>,
-        architecture: &str,
-        run: Value,
-        media_type: &'static str,
-    ) -> Image {
+    pub fn with(layers: Vec<Layer>, architecture: &str, run: Value, media_type: &'static str) -> Image {
         let diff_ids: Vec<String> = layers.iter().map(Layer::diff_id).collect();
         let config = json!({
             "architecture": architecture, "os": "linux", "config": run,
@@ -154,12 +134,7 @@ impl Image {
             "config": {"mediaType": config_type, "digest": Digest::of(&config).to_string(), "size": config.len()},
             "layers": layer_list,
         });
-        Image {
-            layers,
-            config,
-            manifest: manifest.to_string().into_bytes(),
-            media_type,
-        }
+        Image { layers, config, manifest: manifest.to_string().into_bytes(), media_type }
     }
 
     pub fn digest(&self) -> String {
@@ -173,20 +148,13 @@ impl Image {
 
     /// Configuration and layers by digest.
     pub fn blobs(&self) -> HashMap<String, Vec<u8>> {
-        let layers = self
-            .layers
-            .iter()
-            .map(|layer| (layer.digest(), layer.stored.clone()));
-        layers
-            .chain([(Digest::of(&self.config).to_string(), self.config.clone())])
-            .collect()
+        let layers = self.layers.iter().map(|layer| (layer.digest(), layer.stored.clone()));
+        layers.chain([(Digest::of(&self.config).to_string(), self.config.clone())]).collect()
     }
 }
 
 pub fn index_of(entries: Vec<Value>) -> Vec<u8> {
-    json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
-        .to_string()
-        .into_bytes()
+    json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).to_string().into_bytes()
 }
 
 /// A store in a temporary folder, with short timeouts and no credentials but those given.
@@ -208,21 +176,14 @@ impl TestStore {
             ..Settings::default()
         };
         let store = ImageStore::open(&dir.path().join("images"), settings.clone()).expect("open");
-        TestStore {
-            dir,
-            store,
-            settings,
-        }
+        TestStore { dir, store, settings }
     }
 
     pub fn images(&self) -> PathBuf {
         self.dir.path().join("images")
     }
 
-    pub async fn resolve(
-        &self,
-        image: &str,
-    ) -> Result<homerun_backend::oci::image::ResolvedImage, ImageError> {
+    pub async fn resolve(&self, image: &str) -> Result<homerun_backend::oci::image::ResolvedImage, ImageError> {
         self.store.resolve(image, &|_| {}).await
     }
 
@@ -231,9 +192,7 @@ impl TestStore {
     pub async fn assert_nothing_kept(&self, good: &[&Layer]) {
         let list = |folder: &str| -> Vec<String> {
             let entries = std::fs::read_dir(self.images().join(folder)).expect("folder");
-            entries
-                .map(|e| e.expect("entry").file_name().into_string().expect("text"))
-                .collect()
+            entries.map(|e| e.expect("entry").file_name().into_string().expect("text")).collect()
         };
         for _ in 0..100 {
             if list("tmp").is_empty() {
@@ -244,10 +203,7 @@ impl TestStore {
         assert!(list("tmp").is_empty(), "unfinished work is removed");
         let good: Vec<String> = good.iter().map(|l| l.diff_id().replace(':', "-")).collect();
         for layer in list("layers") {
-            assert!(
-                good.contains(&layer),
-                "{layer} is damaged and should not be kept"
-            );
+            assert!(good.contains(&layer), "{layer} is damaged and should not be kept");
         }
         assert!(self.store.list().is_empty());
     }
@@ -265,15 +221,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-pub fn collect_progress() -> (
-    Arc<Mutex<Vec<LayerProgress>>>,
-    impl Fn(LayerProgress) + Send + Sync,
-) {
+pub fn collect_progress() -> (Arc<Mutex<Vec<LayerProgress>>>, impl Fn(LayerProgress) + Send + Sync) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = seen.clone();
-    (seen, move |progress| {
-        sink.lock().expect("lock").push(progress)
-    })
+    (seen, move |progress| sink.lock().expect("lock").push(progress))
 }
 
 /// Debian's docker-registry on a free loopback port.
@@ -296,31 +247,21 @@ impl Registry {
     pub async fn start(auth: Option<(&str, &str)>) -> Option<Registry> {
         let program = Path::new("/usr/bin/docker-registry");
         if !program.exists() {
-            eprintln!(
-                "SKIPPED: docker-registry is not installed (apt-get install docker-registry)"
-            );
+            eprintln!("SKIPPED: docker-registry is not installed (apt-get install docker-registry)");
             return None;
         }
         let dir = tempfile::tempdir().expect("temp dir");
         let mut extra = String::new();
         if let Some((user, password)) = auth {
-            let Ok(output) = Command::new("htpasswd")
-                .args(["-Bbn", user, password])
-                .output()
-            else {
+            let Ok(output) = Command::new("htpasswd").args(["-Bbn", user, password]).output() else {
                 eprintln!("SKIPPED: htpasswd is not installed (apt-get install apache2-utils)");
                 return None;
             };
             let file = dir.path().join("htpasswd");
             std::fs::write(&file, output.stdout).expect("htpasswd");
-            extra = format!(
-                "auth:\n  htpasswd:\n    realm: test\n    path: {}\n",
-                file.display()
-            );
+            extra = format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.display());
         }
-        let host = TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .expect("port");
+        let host = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("port");
         let host = host.to_string();
         let config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
@@ -330,11 +271,7 @@ impl Registry {
         let file = dir.path().join("config.yml");
         std::fs::write(&file, config).expect("config");
         let mut command = Command::new(program);
-        command
-            .arg("serve")
-            .arg(file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.arg("serve").arg(file).stdout(Stdio::null()).stderr(Stdio::null());
         // SAFETY: prctl is async-signal-safe. The registry ends with the test whatever happens.
         unsafe {
             command.pre_exec(|| {
@@ -344,12 +281,7 @@ impl Registry {
         }
         let child = command.spawn().expect("docker-registry starts");
         let auth = auth.map(|(user, password)| (user.to_owned(), password.to_owned()));
-        let registry = Registry {
-            child,
-            host,
-            auth,
-            _dir: dir,
-        };
+        let registry = Registry { child, host, auth, _dir: dir };
         for _ in 0..200 {
             if tokio::net::TcpStream::connect(&registry.host).await.is_ok() {
                 return Some(registry);
@@ -361,10 +293,7 @@ impl Registry {
 
     fn request(&self, method: reqwest::Method, url: &str) -> reqwest::RequestBuilder {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .expect("client");
+        let client = reqwest::Client::builder().no_proxy().build().expect("client");
         let request = client.request(method, url);
         match &self.auth {
             Some((user, password)) => request.basic_auth(user, Some(password)),
@@ -374,55 +303,30 @@ impl Registry {
 
     pub async fn push_blob(&self, path: &str, bytes: Vec<u8>) {
         let url = format!("http://{}/v2/{path}/blobs/uploads/", self.host);
-        let begun = self
-            .request(reqwest::Method::POST, &url)
-            .send()
-            .await
-            .expect("begin upload");
-        let location = begun.headers()["location"]
-            .to_str()
-            .expect("location")
-            .to_owned();
+        let begun = self.request(reqwest::Method::POST, &url).send().await.expect("begin upload");
+        let location = begun.headers()["location"].to_str().expect("location").to_owned();
         let location = match location.starts_with('/') {
             true => format!("http://{}{location}", self.host),
             false => location,
         };
         let joint = if location.contains('?') { '&' } else { '?' };
         let url = format!("{location}{joint}digest={}", Digest::of(&bytes));
-        let put = self
-            .request(reqwest::Method::PUT, &url)
-            .body(bytes)
-            .send()
-            .await
-            .expect("upload");
-        assert_eq!(
-            put.status(),
-            201,
-            "{}",
-            put.text().await.unwrap_or_default()
-        );
+        let put = self.request(reqwest::Method::PUT, &url).body(bytes).send().await.expect("upload");
+        assert_eq!(put.status(), 201, "{}", put.text().await.unwrap_or_default());
     }
 
     pub async fn push_manifest(&self, path: &str, tag: &str, media_type: &str, bytes: Vec<u8>) {
         let url = format!("http://{}/v2/{path}/manifests/{tag}", self.host);
-        let request = self
-            .request(reqwest::Method::PUT, &url)
-            .header("content-type", media_type);
+        let request = self.request(reqwest::Method::PUT, &url).header("content-type", media_type);
         let put = request.body(bytes).send().await.expect("put manifest");
-        assert_eq!(
-            put.status(),
-            201,
-            "{}",
-            put.text().await.unwrap_or_default()
-        );
+        assert_eq!(put.status(), 201, "{}", put.text().await.unwrap_or_default());
     }
 
     pub async fn push(&self, path: &str, tag: &str, image: &Image) {
         for bytes in image.blobs().into_values() {
             self.push_blob(path, bytes).await;
         }
-        self.push_manifest(path, tag, image.media_type, image.manifest.clone())
-            .await;
+        self.push_manifest(path, tag, image.media_type, image.manifest.clone()).await;
     }
 }
 
@@ -446,12 +350,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Answer {
-        Answer {
-            status,
-            headers: Vec::new(),
-            body: body.into(),
-            cut: None,
-        }
+        Answer { status, headers: Vec::new(), body: body.into(), cut: None }
     }
 
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Answer {
@@ -475,9 +374,7 @@ impl Drop for FakeServer {
 
 impl FakeServer {
     pub async fn start(handler: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> FakeServer {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("bind");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let host = listener.local_addr().expect("address").to_string();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (seen, handler) = (requests.clone(), Arc::new(handler));
@@ -486,11 +383,7 @@ impl FakeServer {
                 tokio::spawn(serve(stream, seen.clone(), handler.clone()));
             }
         });
-        FakeServer {
-            host,
-            requests,
-            task,
-        }
+        FakeServer { host, requests, task }
     }
 
     /// Serves one image, and lets `twist` answer first.
@@ -499,19 +392,11 @@ impl FakeServer {
         twist: impl Fn(&Request) -> Option<Answer> + Send + Sync + 'static,
     ) -> FakeServer {
         let image = image.clone();
-        FakeServer::start(move |request| {
-            twist(request).unwrap_or_else(|| serve_image(&image, request))
-        })
-        .await
+        FakeServer::start(move |request| twist(request).unwrap_or_else(|| serve_image(&image, request))).await
     }
 
     pub fn count(&self, part: &str) -> usize {
-        self.requests
-            .lock()
-            .expect("lock")
-            .iter()
-            .filter(|r| r.path.contains(part))
-            .count()
+        self.requests.lock().expect("lock").iter().filter(|r| r.path.contains(part)).count()
     }
 }
 
@@ -519,9 +404,7 @@ pub fn serve_image(image: &Image, request: &Request) -> Answer {
     let last = request.path.rsplit('/').next().unwrap_or_default();
     if request.path.contains("/manifests/") {
         return match last == "1" || last == image.digest() {
-            true => {
-                Answer::new(200, image.manifest.clone()).header("content-type", image.media_type)
-            }
+            true => Answer::new(200, image.manifest.clone()).header("content-type", image.media_type),
             false => Answer::new(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#),
         };
     }
@@ -553,28 +436,17 @@ async fn serve(
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         .collect();
-    let length = headers
-        .get("content-length")
-        .and_then(|l| l.parse().ok())
-        .unwrap_or(0);
+    let length = headers.get("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     if stream.read_exact(&mut body).await.is_err() {
         return;
     }
     let body = String::from_utf8_lossy(&body).into_owned();
-    let request = Request {
-        method,
-        path,
-        headers,
-        body,
-    };
+    let request = Request { method, path, headers, body };
     seen.lock().expect("lock").push(request.clone());
     let answer = handler(&request);
-    let mut head = format!(
-        "HTTP/1.1 {} x\r\nconnection: close\r\ncontent-length: {}\r\n",
-        answer.status,
-        answer.body.len()
-    );
+    let mut head =
+        format!("HTTP/1.1 {} x\r\nconnection: close\r\ncontent-length: {}\r\n", answer.status, answer.body.len());
     for (name, value) in &answer.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -30,9 +30,7 @@ where
                 async move { Ok::<_, std::convert::Infallible>(answer.await) }
             });
             let builder = auto::Builder::new(TokioExecutor::new());
-            let _ = builder
-                .serve_connection_with_upgrades(TokioIo::new(stream), service)
-                .await;
+            let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
         }
     })
     .await
@@ -61,11 +59,7 @@ pub async fn named(name: &'static str) -> SocketAddr {
 
 /// An address that nobody listens on.
 pub async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
 /// Reads a request's headers off a raw connection.

@@ -33,9 +33,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub type AnyBody = BoxBody<Bytes, hyper::Error>;
 
 pub fn full(text: impl Into<Bytes>) -> AnyBody {
-    Full::new(text.into())
-        .map_err(|never| match never {})
-        .boxed()
+    Full::new(text.into()).map_err(|never| match never {}).boxed()
 }
 
 pub fn empty() -> AnyBody {
@@ -52,9 +50,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .unwrap_or_else(|_| panic!("took too long: {what}"))
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("took too long: {what}"))
 }
 
 /// Instances by name, each an address.
@@ -82,17 +78,8 @@ pub struct Doorman {
 
 #[async_trait]
 impl Authorize for Doorman {
-    async fn may_invoke(
-        &self,
-        service: &ServiceKey,
-        bearer: Option<&str>,
-        host: &str,
-    ) -> Invocation {
-        let asked = (
-            service.to_string(),
-            bearer.map(str::to_owned),
-            host.to_owned(),
-        );
+    async fn may_invoke(&self, service: &ServiceKey, bearer: Option<&str>, host: &str) -> Invocation {
+        let asked = (service.to_string(), bearer.map(str::to_owned), host.to_owned());
         self.asked.lock().unwrap().push(asked);
         match bearer {
             Some(token) if token.starts_with("owner") => Invocation::Allowed,
@@ -129,36 +116,19 @@ pub async fn bench() -> Bench {
 pub async fn bench_with(settings: Settings) -> Bench {
     let (machines, doorman) = (Arc::new(Machines::default()), Arc::new(Doorman::default()));
     let (sender, records) = mpsc::channel(10_000);
-    let ingress = Ingress::new(
-        machines.clone(),
-        doorman.clone(),
-        Arc::new(Records(sender)),
-        settings,
-    );
+    let ingress = Ingress::new(machines.clone(), doorman.clone(), Arc::new(Records(sender)), settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(ingress.clone().serve(listener, async {
         let _ = stopped.await;
     }));
-    Bench {
-        ingress,
-        address,
-        machines,
-        doorman,
-        records,
-        stop: Some(stop),
-        served,
-    }
+    Bench { ingress, address, machines, doorman, records, stop: Some(stop), served }
 }
 
 impl Bench {
     pub fn instance(&self, name: &str, address: SocketAddr) {
-        self.machines
-            .addresses
-            .lock()
-            .unwrap()
-            .insert(name.into(), address);
+        self.machines.addresses.lock().unwrap().insert(name.into(), address);
     }
 
     pub fn stop(&mut self) {
@@ -174,11 +144,7 @@ impl Bench {
     }
 
     pub fn load(&self, revision: &str) -> Load {
-        self.ingress
-            .sample()
-            .get(&key(revision))
-            .copied()
-            .unwrap_or_default()
+        self.ingress.sample().get(&key(revision)).copied().unwrap_or_default()
     }
 
     pub async fn get(&self, path: &str) -> Response<Bytes> {
@@ -187,23 +153,15 @@ impl Bench {
 
     /// Sends a request on a connection of its own; the host is [`HOST`] unless it has one.
     pub async fn send(&self, request: Request<AnyBody>) -> Response<Bytes> {
-        let response = in_time("the response's headers", self.open(request))
-            .await
-            .unwrap();
+        let response = in_time("the response's headers", self.open(request)).await.unwrap();
         let (parts, body) = response.into_parts();
-        let body = in_time("the response's body", body.collect())
-            .await
-            .unwrap()
-            .to_bytes();
+        let body = in_time("the response's body", body.collect()).await.unwrap().to_bytes();
         Response::from_parts(parts, body)
     }
 
     pub async fn open(&self, mut request: Request<AnyBody>) -> hyper::Result<Response<Incoming>> {
         let mut sender = self.http1().await;
-        request
-            .headers_mut()
-            .entry("host")
-            .or_insert(HOST.parse().unwrap());
+        request.headers_mut().entry("host").or_insert(HOST.parse().unwrap());
         sender.send_request(request).await
     }
 
@@ -216,9 +174,7 @@ impl Bench {
 
     pub async fn http2(&self) -> http2::SendRequest<AnyBody> {
         let stream = TokioIo::new(TcpStream::connect(self.address).await.unwrap());
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
-            .await
-            .unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
         tokio::spawn(connection);
         sender
     }
@@ -228,37 +184,21 @@ impl Bench {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        in_time("the end of the connection", stream.read_to_end(&mut answer))
-            .await
-            .unwrap();
+        in_time("the end of the connection", stream.read_to_end(&mut answer)).await.unwrap();
         String::from_utf8_lossy(&answer).into_owned()
     }
 }
 
 pub fn key(revision: &str) -> RevisionKey {
-    RevisionKey {
-        project: "demo".into(),
-        region: "us-central1".into(),
-        name: revision.into(),
-    }
+    RevisionKey { project: "demo".into(), region: "us-central1".into(), name: revision.into() }
 }
 
 pub fn service(name: &str) -> ServiceKey {
-    ServiceKey {
-        project: "demo".into(),
-        region: "us-central1".into(),
-        name: name.into(),
-    }
+    ServiceKey { project: "demo".into(), region: "us-central1".into(), name: name.into() }
 }
 
 pub fn endpoint(instance: &str, protocol: Protocol) -> Endpoint {
-    Endpoint {
-        instance: instance.into(),
-        ingress: IngressPort {
-            port: 8080,
-            protocol,
-        },
-    }
+    Endpoint { instance: instance.into(), ingress: IngressPort { port: 8080, protocol } }
 }
 
 /// A revision with HTTP/1.1 instances.
@@ -266,10 +206,7 @@ pub fn revision(concurrency: u32, instances: &[&str]) -> RevisionRoute {
     RevisionRoute {
         concurrency,
         timeout: Duration::from_secs(300),
-        endpoints: instances
-            .iter()
-            .map(|name| endpoint(name, Protocol::Http1))
-            .collect(),
+        endpoints: instances.iter().map(|name| endpoint(name, Protocol::Http1)).collect(),
         max_wait: Duration::from_secs(10),
         refuse_now: None,
         refuse_late: Refusal::NoInstance,
@@ -277,17 +214,9 @@ pub fn revision(concurrency: u32, instances: &[&str]) -> RevisionRoute {
 }
 
 pub fn route(targets: &[(&str, u32)]) -> Route {
-    let target = |(name, percent): &(&str, u32)| Target {
-        revision: key(name),
-        percent: *percent,
-    };
+    let target = |(name, percent): &(&str, u32)| Target { revision: key(name), percent: *percent };
     let targets = targets.iter().map(target).collect();
-    Route {
-        service: service("hello"),
-        public: true,
-        targets,
-        unready: None,
-    }
+    Route { service: service("hello"), public: true, targets, unready: None }
 }
 
 /// The service `hello` with everything on one revision.
@@ -297,23 +226,13 @@ pub fn table(name: &str, revision: RevisionRoute) -> RouteTable {
 
 pub fn tables(hosts: &[(&str, Route)], revisions: &[(&str, RevisionRoute)]) -> RouteTable {
     RouteTable {
-        hosts: hosts
-            .iter()
-            .map(|(host, route)| ((*host).to_owned(), Arc::new(route.clone())))
-            .collect(),
-        revisions: revisions
-            .iter()
-            .map(|(name, revision)| (key(name), revision.clone()))
-            .collect(),
+        hosts: hosts.iter().map(|(host, route)| ((*host).to_owned(), Arc::new(route.clone()))).collect(),
+        revisions: revisions.iter().map(|(name, revision)| (key(name), revision.clone())).collect(),
     }
 }
 
 pub fn request(method: Method, path: &str, body: AnyBody) -> Request<AnyBody> {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .body(body)
-        .unwrap()
+    Request::builder().method(method).uri(path).body(body).unwrap()
 }
 
 pub fn text(response: &Response<Bytes>) -> &str {
@@ -323,14 +242,8 @@ pub fn text(response: &Response<Bytes>) -> &str {
 /// A body whose frames the test sends one by one.
 pub fn piped() -> (mpsc::Sender<http_body::Frame<Bytes>>, AnyBody) {
     let (sender, mut frames) = mpsc::channel::<http_body::Frame<Bytes>>(1);
-    let stream =
-        futures_util::stream::poll_fn(move |cx| frames.poll_recv(cx).map(|frame| frame.map(Ok)));
-    (
-        sender,
-        http_body_util::StreamBody::new(stream)
-            .map_err(|never: std::convert::Infallible| match never {})
-            .boxed(),
-    )
+    let stream = futures_util::stream::poll_fn(move |cx| frames.poll_recv(cx).map(|frame| frame.map(Ok)));
+    (sender, http_body_util::StreamBody::new(stream).map_err(|never: std::convert::Infallible| match never {}).boxed())
 }
 
 pub fn data(text: &'static str) -> http_body::Frame<Bytes> {
@@ -349,32 +262,19 @@ pub fn to(mut request: Request<AnyBody>, host: &str) -> Request<AnyBody> {
 }
 
 pub fn h2c(instances: &[&str]) -> RevisionRoute {
-    let endpoints: Vec<Endpoint> = instances
-        .iter()
-        .map(|name| endpoint(name, Protocol::H2c))
-        .collect();
-    RevisionRoute {
-        endpoints,
-        ..revision(80, &[])
-    }
+    let endpoints: Vec<Endpoint> = instances.iter().map(|name| endpoint(name, Protocol::H2c)).collect();
+    RevisionRoute { endpoints, ..revision(80, &[]) }
 }
 
 /// Sends `GET path` and waits until it waits in the queue or is served.
-pub async fn begin(
-    bench: &Arc<Bench>,
-    path: &'static str,
-    revision: &str,
-) -> tokio::task::JoinHandle<(u16, String)> {
+pub async fn begin(bench: &Arc<Bench>, path: &'static str, revision: &str) -> tokio::task::JoinHandle<(u16, String)> {
     let before = bench.load(revision).arrivals;
     let sender = bench.clone();
     let task = tokio::spawn(async move {
         let response = sender.get(path).await;
         (response.status().as_u16(), text(&response).to_owned())
     });
-    until("the request arrives", || {
-        bench.load(revision).arrivals > before
-    })
-    .await;
+    until("the request arrives", || bench.load(revision).arrivals > before).await;
     until("the request is counted", || {
         let load = bench.load(revision);
         task.is_finished() || load.in_flight + load.waiting > 0

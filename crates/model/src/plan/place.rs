@@ -69,41 +69,21 @@ impl fmt::Display for Denied {
                 key.region
             )?,
             DeniedCause::Devices { gpu, region } => {
-                write!(
-                    f,
-                    "The request failed because no GPU of type {gpu} is free in {region}"
-                )?;
+                write!(f, "The request failed because no GPU of type {gpu} is free in {region}")?;
             }
         }
-        let holders: Vec<_> = self
-            .holders
-            .iter()
-            .map(|(service, count)| format!("{service} ({count})"))
-            .collect();
-        if holders.is_empty() {
-            f.write_str(".")
-        } else {
-            write!(f, ". GPUs are held by: {}.", holders.join(", "))
-        }
+        let holders: Vec<_> = self.holders.iter().map(|(service, count)| format!("{service} ({count})")).collect();
+        if holders.is_empty() { f.write_str(".") } else { write!(f, ". GPUs are held by: {}.", holders.join(", ")) }
     }
 }
 
 impl Ledger {
     /// The ledger as the instances that are not over make it.
     pub fn new(gpus: Vec<Gpu>, instances: &[ObservedInstance]) -> Self {
-        let mut ledger = Self {
-            gpus,
-            held: BTreeMap::new(),
-        };
-        for instance in instances
-            .iter()
-            .filter(|instance| !instance.state.is_over())
-        {
+        let mut ledger = Self { gpus, held: BTreeMap::new() };
+        for instance in instances.iter().filter(|instance| !instance.state.is_over()) {
             for id in &instance.spec.gpus {
-                let holder = (
-                    instance.spec.revision.project.clone(),
-                    instance.spec.service.clone(),
-                );
+                let holder = (instance.spec.revision.project.clone(), instance.spec.service.clone());
                 ledger.held.insert(id.clone(), holder);
             }
         }
@@ -115,10 +95,7 @@ impl Ledger {
     /// # Errors
     /// [`Denied`], and then nothing is held that was not before.
     pub fn grant(&mut self, revision: &Revision, quotas: &Quotas) -> Result<Vec<DeviceId>, Denied> {
-        let (count, Some(gpu)) = (
-            revision.gpus_per_instance(),
-            revision.template.gpu_type.clone(),
-        ) else {
+        let (count, Some(gpu)) = (revision.gpus_per_instance(), revision.template.gpu_type.clone()) else {
             return Ok(Vec::new());
         };
         if count == 0 {
@@ -134,35 +111,22 @@ impl Ledger {
         let used: u32 = holders.iter().map(|(_, count)| count).sum();
         let limit = quotas.limit(&key);
         if used + count > limit {
-            return Err(Denied {
-                cause: DeniedCause::Quota { key, limit },
-                holders,
-            });
+            return Err(Denied { cause: DeniedCause::Quota { key, limit }, holders });
         }
         let free: Vec<DeviceId> = self.free(&key).take(count as usize).cloned().collect();
         if free.len() < count as usize {
-            let cause = DeniedCause::Devices {
-                gpu: key.gpu,
-                region: key.region,
-            };
+            let cause = DeniedCause::Devices { gpu: key.gpu, region: key.region };
             return Err(Denied { cause, holders });
         }
         for id in &free {
-            self.held.insert(
-                id.clone(),
-                (revision.key.project.clone(), revision.service.clone()),
-            );
+            self.held.insert(id.clone(), (revision.key.project.clone(), revision.service.clone()));
         }
         Ok(free)
     }
 
     /// GPUs that nobody holds.
     pub fn free_gpus(&self) -> BTreeSet<&DeviceId> {
-        self.gpus
-            .iter()
-            .map(|gpu| &gpu.id)
-            .filter(|id| !self.held.contains_key(id))
-            .collect()
+        self.gpus.iter().map(|gpu| &gpu.id).filter(|id| !self.held.contains_key(id)).collect()
     }
 
     fn free<'a>(&'a self, key: &'a QuotaKey) -> impl Iterator<Item = &'a DeviceId> {
@@ -170,10 +134,7 @@ impl Ledger {
     }
 
     fn matching<'a>(&'a self, key: &'a QuotaKey) -> impl Iterator<Item = &'a DeviceId> {
-        self.gpus
-            .iter()
-            .filter(|gpu| gpu.gpu == key.gpu && gpu.region == key.region)
-            .map(|gpu| &gpu.id)
+        self.gpus.iter().filter(|gpu| gpu.gpu == key.gpu && gpu.region == key.region).map(|gpu| &gpu.id)
     }
 
     /// The services of the project that hold GPUs which the quota counts, most first.
@@ -184,10 +145,7 @@ impl Ledger {
                 *counts.entry(service).or_default() += 1;
             }
         }
-        let mut counts: Vec<_> = counts
-            .into_iter()
-            .map(|(service, count)| (service.clone(), count))
-            .collect();
+        let mut counts: Vec<_> = counts.into_iter().map(|(service, count)| (service.clone(), count)).collect();
         counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         counts
     }

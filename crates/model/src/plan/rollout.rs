@@ -74,21 +74,12 @@ pub fn rollout(
     let mut plan = Plan::default();
     let yielding = yielding(intents, seen, ledger, quotas);
     leave(intents, seen, &yielding, &mut plan);
-    let mut missing: Vec<Growth<'_>> = intents
-        .iter()
-        .filter_map(|intent| Growth::of(intent, seen, &yielding, &mut plan))
-        .collect();
-    while let Some(next) = missing
-        .iter()
-        .enumerate()
-        .min_by_key(|(_, growth)| growth.turn())
-        .map(|(index, _)| index)
-    {
+    let mut missing: Vec<Growth<'_>> =
+        intents.iter().filter_map(|intent| Growth::of(intent, seen, &yielding, &mut plan)).collect();
+    while let Some(next) = missing.iter().enumerate().min_by_key(|(_, growth)| growth.turn()).map(|(index, _)| index) {
         let growth = &mut missing[next];
         let granted = ledger.grant(growth.revision, quotas);
-        match granted
-            .map(|gpus| start::instance(growth.revision, new_id(growth.revision), gpus, now))
-        {
+        match granted.map(|gpus| start::instance(growth.revision, new_id(growth.revision), gpus, now)) {
             Ok(Some(spec)) => {
                 plan.actions.push(Action::Start(Box::new(spec)));
                 growth.have += 1;
@@ -113,12 +104,7 @@ struct Growth<'a> {
 
 impl<'a> Growth<'a> {
     /// `None` if it has enough; draining instances are kept before new ones are started.
-    fn of(
-        intent: &Intent<'a>,
-        seen: Seen<'_>,
-        yielding: &BTreeSet<InstanceId>,
-        plan: &mut Plan,
-    ) -> Option<Self> {
+    fn of(intent: &Intent<'a>, seen: Seen<'_>, yielding: &BTreeSet<InstanceId>, plan: &mut Plan) -> Option<Self> {
         let want = wanted(intent);
         let mut have = active(intent.revision, seen).count() as u32;
         for instance in of_revision(intent.revision, seen) {
@@ -129,19 +115,11 @@ impl<'a> Growth<'a> {
                 have += 1;
             }
         }
-        (have < want && intent.may_start).then_some(Self {
-            revision: intent.revision,
-            have,
-            want,
-        })
+        (have < want && intent.may_start).then_some(Self { revision: intent.revision, have, want })
     }
 
     fn turn(&self) -> (u32, bool, Timestamp) {
-        (
-            self.have,
-            self.revision.phase != Phase::Deploying,
-            self.revision.created_at,
-        )
+        (self.have, self.revision.phase != Phase::Deploying, self.revision.created_at)
     }
 }
 
@@ -160,11 +138,7 @@ fn leave(intents: &[Intent<'_>], seen: Seen<'_>, yielding: &BTreeSet<InstanceId>
         let id = &instance.spec.id;
         if instance.state.is_over() {
             plan.actions.push(Action::Remove(id.clone()));
-        } else if yielding.contains(id)
-            || !intents
-                .iter()
-                .any(|intent| intent.revision.key == instance.spec.revision)
-        {
+        } else if yielding.contains(id) || !intents.iter().any(|intent| intent.revision.key == instance.spec.revision) {
             retire(instance, seen, plan);
         }
     }
@@ -174,23 +148,12 @@ fn leave(intents: &[Intent<'_>], seen: Seen<'_>, yielding: &BTreeSet<InstanceId>
             .partition(|instance| !seen.draining.contains(&instance.spec.id));
         let wanted = wanted(intent) as usize;
         // The newest idle ones go first: the oldest have the warmest caches.
-        staying.sort_by_key(|instance| {
-            (
-                busy(instance, seen),
-                std::cmp::Reverse(instance.spec.decided_at),
-            )
-        });
+        staying.sort_by_key(|instance| (busy(instance, seen), std::cmp::Reverse(instance.spec.decided_at)));
         let surplus = staying.len().saturating_sub(wanted);
-        staying
-            .into_iter()
-            .take(surplus)
-            .for_each(|instance| retire(instance, seen, plan));
+        staying.into_iter().take(surplus).for_each(|instance| retire(instance, seen, plan));
         // Those that drain and are not wanted back.
         let back = wanted.saturating_sub(active(intent.revision, seen).count());
-        draining
-            .into_iter()
-            .skip(back)
-            .for_each(|instance| retire(instance, seen, plan));
+        draining.into_iter().skip(back).for_each(|instance| retire(instance, seen, plan));
     }
 }
 
@@ -200,9 +163,7 @@ fn retire(instance: &ObservedInstance, seen: Seen<'_>, plan: &mut Plan) {
     let id = instance.spec.id.clone();
     match instance.state {
         InstanceState::Creating | InstanceState::Starting => plan.actions.push(Action::Stop(id)),
-        InstanceState::Ready if !seen.draining.contains(&id) => {
-            plan.actions.push(Action::Drain(id))
-        }
+        InstanceState::Ready if !seen.draining.contains(&id) => plan.actions.push(Action::Drain(id)),
         InstanceState::Ready if busy(instance, seen) == 0 => plan.actions.push(Action::Stop(id)),
         _ => {}
     }
@@ -211,18 +172,11 @@ fn retire(instance: &ObservedInstance, seen: Seen<'_>, plan: &mut Plan) {
 /// Idle instances that make room for a revision of their own service that is to be proven and gets no
 /// GPU: they would lose their requests to it anyway. One for each such revision, and none while one that
 /// has made room is still stopping.
-fn yielding(
-    intents: &[Intent<'_>],
-    seen: Seen<'_>,
-    ledger: &Ledger,
-    quotas: &Quotas,
-) -> BTreeSet<InstanceId> {
+fn yielding(intents: &[Intent<'_>], seen: Seen<'_>, ledger: &Ledger, quotas: &Quotas) -> BTreeSet<InstanceId> {
     intents
         .iter()
         .filter(|intent| intent.revision.phase == Phase::Deploying && intent.may_start)
-        .filter(|intent| {
-            of_revision(intent.revision, seen).all(|instance| instance.state.is_over())
-        })
+        .filter(|intent| of_revision(intent.revision, seen).all(|instance| instance.state.is_over()))
         .filter(|intent| ledger.clone().grant(intent.revision, quotas).is_err())
         .filter_map(|intent| idle_sibling(intent.revision, seen))
         .collect()
@@ -249,30 +203,19 @@ fn idle_sibling(revision: &Revision, seen: Seen<'_>) -> Option<InstanceId> {
         .map(|other| other.spec.id.clone())
 }
 
-fn of_revision<'a>(
-    revision: &'a Revision,
-    seen: Seen<'a>,
-) -> impl Iterator<Item = &'a ObservedInstance> {
-    seen.instances
-        .iter()
-        .filter(|instance| instance.spec.revision == revision.key)
+fn of_revision<'a>(revision: &'a Revision, seen: Seen<'a>) -> impl Iterator<Item = &'a ObservedInstance> {
+    seen.instances.iter().filter(|instance| instance.spec.revision == revision.key)
 }
 
 /// Instances that serve or will.
-fn active<'a>(
-    revision: &'a Revision,
-    seen: Seen<'a>,
-) -> impl Iterator<Item = &'a ObservedInstance> {
+fn active<'a>(revision: &'a Revision, seen: Seen<'a>) -> impl Iterator<Item = &'a ObservedInstance> {
     of_revision(revision, seen)
         .filter(|instance| lives(instance))
         .filter(move |instance| !seen.draining.contains(&instance.spec.id))
 }
 
 fn lives(instance: &ObservedInstance) -> bool {
-    matches!(
-        instance.state,
-        InstanceState::Creating | InstanceState::Starting | InstanceState::Ready
-    )
+    matches!(instance.state, InstanceState::Creating | InstanceState::Starting | InstanceState::Ready)
 }
 
 fn busy(instance: &ObservedInstance, seen: Seen<'_>) -> u32 {

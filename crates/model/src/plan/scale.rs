@@ -61,32 +61,20 @@ impl ScaleState {
     }
 
     fn forget(&mut self, spec: &ScaleSpec, now: Timestamp) {
-        while self
-            .needs
-            .front()
-            .is_some_and(|(seen, _)| *seen + spec.idle_timeout <= now)
-        {
+        while self.needs.front().is_some_and(|(seen, _)| *seen + spec.idle_timeout <= now) {
             self.needs.pop_front();
         }
     }
 }
 
 /// The number of instances wanted at `now`, and the state to pass next time.
-pub fn scale(
-    spec: &ScaleSpec,
-    mut state: ScaleState,
-    sample: &Sample,
-    now: Timestamp,
-) -> (ScaleState, u32) {
+pub fn scale(spec: &ScaleSpec, mut state: ScaleState, sample: &Sample, now: Timestamp) -> (ScaleState, u32) {
     if let Some(busy) = sample.last_busy
         && state.needs.back().is_none_or(|(seen, _)| *seen < busy)
     {
         state.note(busy, 1);
     }
-    state.note(
-        now,
-        (sample.in_flight + sample.waiting).div_ceil(spec.concurrency.max(1)),
-    );
+    state.note(now, (sample.in_flight + sample.waiting).div_ceil(spec.concurrency.max(1)));
     state.forget(spec, now);
     let need = state.needs.front().map_or(0, |(_, need)| *need);
     (state, need.min(spec.max).max(spec.min))
@@ -102,45 +90,23 @@ mod tests {
     }
 
     fn spec(min: u32, max: u32, concurrency: u32) -> ScaleSpec {
-        ScaleSpec {
-            min,
-            max,
-            concurrency,
-            idle_timeout: TimeDelta::seconds(60),
-        }
+        ScaleSpec { min, max, concurrency, idle_timeout: TimeDelta::seconds(60) }
     }
 
     fn busy(in_flight: u32, waiting: u32) -> Sample {
-        Sample {
-            in_flight,
-            waiting,
-            last_busy: None,
-        }
+        Sample { in_flight, waiting, last_busy: None }
     }
 
     #[test]
     fn s07_a_request_at_zero_wants_an_instance_at_once() {
-        assert_eq!(
-            scale(&spec(0, 3, 80), ScaleState::default(), &busy(0, 1), at(0)).1,
-            1
-        );
+        assert_eq!(scale(&spec(0, 3, 80), ScaleState::default(), &busy(0, 1), at(0)).1, 1);
     }
 
     #[test]
     fn s07_concurrency_divides_the_requests_and_the_maximum_caps_them() {
-        let wanted = |in_flight, waiting| {
-            scale(
-                &spec(0, 3, 4),
-                ScaleState::default(),
-                &busy(in_flight, waiting),
-                at(0),
-            )
-            .1
-        };
-        assert_eq!(
-            [wanted(4, 0), wanted(4, 1), wanted(8, 4), wanted(8, 9)],
-            [1, 2, 3, 3]
-        );
+        let wanted =
+            |in_flight, waiting| scale(&spec(0, 3, 4), ScaleState::default(), &busy(in_flight, waiting), at(0)).1;
+        assert_eq!([wanted(4, 0), wanted(4, 1), wanted(8, 4), wanted(8, 9)], [1, 2, 3, 3]);
     }
 
     #[test]
@@ -157,16 +123,8 @@ mod tests {
 
     #[test]
     fn s07_a_request_between_two_samples_keeps_the_instance() {
-        let sample = Sample {
-            last_busy: Some(at(50)),
-            ..busy(0, 0)
-        };
-        let (state, _) = scale(
-            &spec(0, 3, 1),
-            ScaleState::seeded(1, at(0)),
-            &sample,
-            at(55),
-        );
+        let sample = Sample { last_busy: Some(at(50)), ..busy(0, 0) };
+        let (state, _) = scale(&spec(0, 3, 1), ScaleState::seeded(1, at(0)), &sample, at(55));
         let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(0, 0), at(100));
         assert_eq!(wanted, 1);
         assert_eq!(scale(&spec(0, 3, 1), state, &busy(0, 0), at(110)).1, 0);
@@ -174,10 +132,7 @@ mod tests {
 
     #[test]
     fn s07_minimum_instances_stay() {
-        assert_eq!(
-            scale(&spec(2, 3, 1), ScaleState::default(), &busy(0, 0), at(0)).1,
-            2
-        );
+        assert_eq!(scale(&spec(2, 3, 1), ScaleState::default(), &busy(0, 0), at(0)).1, 2);
     }
 
     proptest! {

@@ -14,12 +14,7 @@ const DEFAULT_PORT: u16 = 8080;
 
 /// The description of one instance of a revision whose images are pinned; `None` if they are not or
 /// if no container takes requests.
-pub fn instance(
-    revision: &Revision,
-    id: InstanceId,
-    gpus: Vec<DeviceId>,
-    now: Timestamp,
-) -> Option<InstanceSpec> {
+pub fn instance(revision: &Revision, id: InstanceId, gpus: Vec<DeviceId>, now: Timestamp) -> Option<InstanceSpec> {
     let template = &revision.template;
     let ingress = template.ingress_container()?;
     if revision.images.len() != template.containers.len() {
@@ -32,10 +27,7 @@ pub fn instance(
         .map(|(index, container)| container_spec(revision, index, container, index == ingress))
         .collect();
     let start_waves = start_waves(&containers, &template.container_dependencies);
-    let protocol = template.containers[ingress]
-        .port
-        .as_ref()
-        .map_or(Protocol::Http1, |port| port.protocol);
+    let protocol = template.containers[ingress].port.as_ref().map_or(Protocol::Http1, |port| port.protocol);
     let port = containers[ingress].port.unwrap_or(DEFAULT_PORT);
     Some(InstanceSpec {
         id,
@@ -50,21 +42,9 @@ pub fn instance(
     })
 }
 
-fn container_spec(
-    revision: &Revision,
-    index: usize,
-    container: &Container,
-    ingress: bool,
-) -> ContainerSpec {
-    let given = container
-        .port
-        .as_ref()
-        .and_then(|port| u16::try_from(port.number).ok());
-    let port = if ingress {
-        Some(given.unwrap_or(DEFAULT_PORT))
-    } else {
-        given
-    };
+fn container_spec(revision: &Revision, index: usize, container: &Container, ingress: bool) -> ContainerSpec {
+    let given = container.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
+    let port = if ingress { Some(given.unwrap_or(DEFAULT_PORT)) } else { given };
     ContainerSpec {
         name: if container.name.is_empty() {
             format!("{}-{}", revision.service, index + 1)
@@ -87,16 +67,8 @@ fn container_spec(
 }
 
 /// The service's variables and those of the container contract; only the ingress container gets PORT.
-fn environment(
-    revision: &Revision,
-    container: &Container,
-    port: Option<u16>,
-) -> BTreeMap<String, String> {
-    let mut env: BTreeMap<_, _> = container
-        .env
-        .iter()
-        .map(|var| (var.name.clone(), var.value.clone()))
-        .collect();
+fn environment(revision: &Revision, container: &Container, port: Option<u16>) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<_, _> = container.env.iter().map(|var| (var.name.clone(), var.value.clone())).collect();
     env.insert("K_SERVICE".to_owned(), revision.service.to_string());
     env.insert("K_CONFIGURATION".to_owned(), revision.service.to_string());
     env.insert("K_REVISION".to_owned(), revision.key.name.to_string());
@@ -108,10 +80,7 @@ fn environment(
 
 /// Groups the containers so that each comes after those it depends on. Names that do not exist are
 /// ignored and cycles broken by order; validation has refused both before.
-fn start_waves(
-    containers: &[ContainerSpec],
-    dependencies: &BTreeMap<String, Vec<String>>,
-) -> Vec<Vec<usize>> {
+fn start_waves(containers: &[ContainerSpec], dependencies: &BTreeMap<String, Vec<String>>) -> Vec<Vec<usize>> {
     let mut waves: Vec<Vec<usize>> = Vec::new();
     let mut left: Vec<usize> = (0..containers.len()).collect();
     while !left.is_empty() {
@@ -120,17 +89,10 @@ fn start_waves(
                 .get(&containers[index].name)
                 .into_iter()
                 .flatten()
-                .any(|needed| {
-                    left.iter()
-                        .any(|other| *other != index && &containers[*other].name == needed)
-                })
+                .any(|needed| left.iter().any(|other| *other != index && &containers[*other].name == needed))
         };
         let (blocked, ready): (Vec<_>, Vec<_>) = left.iter().partition(|index| waits(**index));
-        let (wave, rest) = if ready.is_empty() {
-            (blocked, Vec::new())
-        } else {
-            (ready, blocked)
-        };
+        let (wave, rest) = if ready.is_empty() { (blocked, Vec::new()) } else { (ready, blocked) };
         waves.push(wave);
         left = rest;
     }

@@ -24,13 +24,8 @@ pub fn judge(
     if revision.phase != Phase::Deploying {
         return None;
     }
-    let mut own = instances
-        .iter()
-        .filter(|instance| instance.spec.revision == revision.key);
-    if own
-        .clone()
-        .any(|instance| instance.state == InstanceState::Ready)
-    {
+    let mut own = instances.iter().filter(|instance| instance.spec.revision == revision.key);
+    if own.clone().any(|instance| instance.state == InstanceState::Ready) {
         return Some(proven(revision, now));
     }
     if let Some(failure) = own.find_map(|instance| match &instance.state {
@@ -38,57 +33,29 @@ pub fn judge(
         _ => None,
     }) {
         let (reason, message) = explain(revision, failure);
-        return Some(failed(
-            revision,
-            ConditionType::ContainerHealthy,
-            reason,
-            &message,
-            now,
-        ));
+        return Some(failed(revision, ConditionType::ContainerHealthy, reason, &message, now));
     }
     let denied = denied?;
     let message = match denied.cause {
         crate::plan::place::DeniedCause::Quota { .. } => {
-            format!(
-                "Quota exceeded for total allowable count of GPUs per project per region. {denied}"
-            )
+            format!("Quota exceeded for total allowable count of GPUs per project per region. {denied}")
         }
         crate::plan::place::DeniedCause::Devices { .. } => denied.to_string(),
     };
     if now - revision.created_at >= GPU_WAIT {
-        return Some(failed(
-            revision,
-            ConditionType::ResourcesAvailable,
-            "ResourcesUnavailable",
-            &message,
-            now,
-        ));
+        return Some(failed(revision, ConditionType::ResourcesAvailable, "ResourcesUnavailable", &message, now));
     }
-    progress(
-        revision,
-        "WaitingForGpu",
-        &format!("Waiting for a GPU. {message}"),
-        now,
-    )
+    progress(revision, "WaitingForGpu", &format!("Waiting for a GPU. {message}"), now)
 }
 
 /// The revision with a sentence about what is being done; `None` if it says so already.
-pub fn progress(
-    revision: &Revision,
-    reason: &str,
-    message: &str,
-    now: Timestamp,
-) -> Option<Revision> {
-    let said = condition::get(&revision.conditions, ConditionType::Ready)
-        .is_some_and(|ready| ready.message == message);
+pub fn progress(revision: &Revision, reason: &str, message: &str, now: Timestamp) -> Option<Revision> {
+    let said = condition::get(&revision.conditions, ConditionType::Ready).is_some_and(|ready| ready.message == message);
     if said || revision.phase != Phase::Deploying {
         return None;
     }
     let mut revision = revision.clone();
-    condition::set(
-        &mut revision.conditions,
-        Condition::pending(ConditionType::Ready, reason, message, now),
-    );
+    condition::set(&mut revision.conditions, Condition::pending(ConditionType::Ready, reason, message, now));
     Some(revision)
 }
 
@@ -113,20 +80,11 @@ pub fn activity(revision: &Revision, addressed: bool, now: Timestamp) -> Option<
 
 /// The revision after its image could not be had.
 pub fn without_image(revision: &Revision, reason: &str, message: &str, now: Timestamp) -> Revision {
-    failed(
-        revision,
-        ConditionType::ContainerReady,
-        reason,
-        message,
-        now,
-    )
+    failed(revision, ConditionType::ContainerReady, reason, message, now)
 }
 
 fn proven(revision: &Revision, now: Timestamp) -> Revision {
-    let mut revision = Revision {
-        phase: Phase::Ready,
-        ..revision.clone()
-    };
+    let mut revision = Revision { phase: Phase::Ready, ..revision.clone() };
     for kind in [
         ConditionType::Ready,
         ConditionType::Active,
@@ -139,26 +97,11 @@ fn proven(revision: &Revision, now: Timestamp) -> Revision {
     revision
 }
 
-fn failed(
-    revision: &Revision,
-    kind: ConditionType,
-    reason: &str,
-    message: &str,
-    now: Timestamp,
-) -> Revision {
-    let mut revision = Revision {
-        phase: Phase::Failed,
-        ..revision.clone()
-    };
-    let message = format!(
-        "Revision '{}' is not ready and cannot serve traffic. {message}",
-        revision.key.name
-    );
+fn failed(revision: &Revision, kind: ConditionType, reason: &str, message: &str, now: Timestamp) -> Revision {
+    let mut revision = Revision { phase: Phase::Failed, ..revision.clone() };
+    let message = format!("Revision '{}' is not ready and cannot serve traffic. {message}", revision.key.name);
     for kind in [ConditionType::Ready, kind] {
-        condition::set(
-            &mut revision.conditions,
-            Condition::failed(kind, reason, message.clone(), now),
-        );
+        condition::set(&mut revision.conditions, Condition::failed(kind, reason, message.clone(), now));
     }
     revision
 }
@@ -176,51 +119,22 @@ pub fn explain(revision: &Revision, failure: &Failure) -> (&'static str, String)
          too short. The health check timeout can be extended. Logs for this revision might contain more information."
     );
     match failure {
-        Failure::Create { message } => (
-            "ContainerCannotRun",
-            format!("The container could not be started: {message}"),
-        ),
-        Failure::Exited {
-            container,
-            out_of_memory: true,
-            ..
-        } => (
+        Failure::Create { message } => ("ContainerCannotRun", format!("The container could not be started: {message}")),
+        Failure::Exited { container, out_of_memory: true, .. } => (
             "OutOfMemory",
-            format!(
-                "Container '{container}' used more memory than its limit and was ended. Raise the memory limit."
-            ),
+            format!("Container '{container}' used more memory than its limit and was ended. Raise the memory limit."),
         ),
-        Failure::Exited {
-            container,
-            code,
-            was_ready: false,
-            ..
-        } => (
+        Failure::Exited { container, code, was_ready: false, .. } => {
+            ("HealthCheckContainerError", format!("{not_listening} Container '{container}' {}.", exit_text(*code)))
+        }
+        Failure::Exited { container, code, .. } => {
+            ("ContainerExited", format!("Container '{container}' {}.", exit_text(*code)))
+        }
+        Failure::StartupProbe { container, last_error } => (
             "HealthCheckContainerError",
-            format!(
-                "{not_listening} Container '{container}' {}.",
-                exit_text(*code)
-            ),
+            format!("{not_listening} The startup probe of container '{container}' failed: {last_error}."),
         ),
-        Failure::Exited {
-            container, code, ..
-        } => (
-            "ContainerExited",
-            format!("Container '{container}' {}.", exit_text(*code)),
-        ),
-        Failure::StartupProbe {
-            container,
-            last_error,
-        } => (
-            "HealthCheckContainerError",
-            format!(
-                "{not_listening} The startup probe of container '{container}' failed: {last_error}."
-            ),
-        ),
-        Failure::LivenessProbe {
-            container,
-            last_error,
-        } => (
+        Failure::LivenessProbe { container, last_error } => (
             "HealthCheckContainerError",
             format!("The liveness probe of container '{container}' failed: {last_error}."),
         ),
@@ -236,16 +150,8 @@ fn exit_text(code: Option<i32>) -> String {
 
 /// The status of a service, seeing its revisions.
 pub fn service(service: &Service, revisions: &[Revision], now: Timestamp) -> ServiceStatus {
-    let own = |name: &RevisionName| {
-        revisions
-            .iter()
-            .find(|r| &r.key.name == name && r.service == service.key.name)
-    };
-    let newest = service
-        .status
-        .latest_created_revision
-        .as_ref()
-        .and_then(own);
+    let own = |name: &RevisionName| revisions.iter().find(|r| &r.key.name == name && r.service == service.key.name);
+    let newest = service.status.latest_created_revision.as_ref().and_then(own);
     let latest_ready = revisions
         .iter()
         .filter(|revision| revision.service == service.key.name && revision.phase == Phase::Ready)
@@ -254,14 +160,8 @@ pub fn service(service: &Service, revisions: &[Revision], now: Timestamp) -> Ser
     let mut conditions = service.status.conditions.clone();
     let configurations = configurations_ready(newest, now);
     let routes = routes_ready(service, &traffic, &configurations, now);
-    let ready = match [&configurations, &routes]
-        .into_iter()
-        .find(|c| c.status != condition::Status::True)
-    {
-        Some(cause) => Condition {
-            kind: ConditionType::Ready,
-            ..cause.clone()
-        },
+    let ready = match [&configurations, &routes].into_iter().find(|c| c.status != condition::Status::True) {
+        Some(cause) => Condition { kind: ConditionType::Ready, ..cause.clone() },
         None => Condition::met(ConditionType::Ready, now),
     };
     for new in [ready, configurations, routes] {
@@ -286,27 +186,16 @@ fn configurations_ready(newest: Option<&Revision>, now: Timestamp) -> Condition 
             Some(ready) if revision.phase == Phase::Deploying => {
                 Condition::pending(kind, &ready.reason, ready.message.clone(), now)
             }
-            None if revision.phase != Phase::Ready => {
-                Condition::pending(kind, "Deploying", "", now)
-            }
+            None if revision.phase != Phase::Ready => Condition::pending(kind, "Deploying", "", now),
             _ => Condition::met(kind, now),
         },
         None => Condition::pending(kind, "Deploying", "", now),
     }
 }
 
-fn routes_ready(
-    service: &Service,
-    traffic: &[ServingTarget],
-    configurations: &Condition,
-    now: Timestamp,
-) -> Condition {
+fn routes_ready(service: &Service, traffic: &[ServingTarget], configurations: &Condition, now: Timestamp) -> Condition {
     let kind = ConditionType::RoutesReady;
-    let wants_latest = service
-        .spec
-        .traffic
-        .iter()
-        .any(|target| target.revision.is_none());
+    let wants_latest = service.spec.traffic.iter().any(|target| target.revision.is_none());
     if traffic.len() == service.spec.traffic.len()
         && !(wants_latest && configurations.status == condition::Status::Unknown)
     {
@@ -319,24 +208,15 @@ fn routes_ready(
             "A revision named in the traffic block is not ready to serve.",
             now,
         ),
-        _ => Condition {
-            kind,
-            ..configurations.clone()
-        },
+        _ => Condition { kind, ..configurations.clone() },
     }
 }
 
 /// The targets that can be served, every revision named.
-fn serving(
-    service: &Service,
-    latest_ready: Option<&Revision>,
-    revisions: &[Revision],
-) -> Vec<ServingTarget> {
+fn serving(service: &Service, latest_ready: Option<&Revision>, revisions: &[Revision]) -> Vec<ServingTarget> {
     let target = |target: &crate::traffic::TrafficTarget| {
         let revision = match &target.revision {
-            Some(name) => revisions
-                .iter()
-                .find(|r| &r.key.name == name && r.phase == Phase::Ready),
+            Some(name) => revisions.iter().find(|r| &r.key.name == name && r.phase == Phase::Ready),
             None => latest_ready,
         }?;
         Some(ServingTarget {

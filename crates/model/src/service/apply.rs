@@ -35,10 +35,7 @@ pub struct Change {
 
 /// Which client wrote the service last. Clients write this into every request, so it is no change by
 /// itself: replacing a service by its own export is a no-op with whichever client (row G12).
-const CLIENT_ANNOTATIONS: [&str; 2] = [
-    "run.googleapis.com/client-name",
-    "run.googleapis.com/client-version",
-];
+const CLIENT_ANNOTATIONS: [&str; 2] = ["run.googleapis.com/client-name", "run.googleapis.com/client-version"];
 
 impl Service {
     /// A new service and its first revision.
@@ -58,11 +55,7 @@ impl Service {
         if !violations.is_empty() {
             return Err(violations);
         }
-        let pending = [
-            ConditionType::Ready,
-            ConditionType::ConfigurationsReady,
-            ConditionType::RoutesReady,
-        ];
+        let pending = [ConditionType::Ready, ConditionType::ConfigurationsReady, ConditionType::RoutesReady];
         let service = Self {
             key: key.clone(),
             uid: origin.uid.clone(),
@@ -82,10 +75,7 @@ impl Service {
             },
         };
         let revision = service.revision(name, origin);
-        Ok(Change {
-            service,
-            revision: Some(revision),
-        })
+        Ok(Change { service, revision: Some(revision) })
     }
 
     /// The service after its configuration is replaced by `spec`, and the revision that this makes.
@@ -108,10 +98,7 @@ impl Service {
     ) -> Result<Change, Vec<Violation>> {
         let spec = defaults(spec, &self.key, around);
         if without_client(spec.clone()) == without_client(self.spec.clone()) {
-            return Ok(Change {
-                service: self.clone(),
-                revision: None,
-            });
+            return Ok(Change { service: self.clone(), revision: None });
         }
         let needs_revision = self.needs_revision(&spec.template);
         let mut violations = validate(&spec, &self.key, around);
@@ -119,11 +106,9 @@ impl Service {
             violations.retain(|violation| !violation.field.starts_with("spec.template."));
         }
         let next = self.revisions_made + 1;
-        let name = needs_revision
-            .then(|| revision_name(&self.key, &spec.template, next, existing, &origin.suffix));
+        let name = needs_revision.then(|| revision_name(&self.key, &spec.template, next, existing, &origin.suffix));
         if let Some(name) = name.as_ref().filter(|name| existing.contains(name)) {
-            let message =
-                format!("Revision named '{name}' with different configuration already exists.");
+            let message = format!("Revision named '{name}' with different configuration already exists.");
             violations.push(Violation::new("spec.template.metadata.name", message));
         }
         violations.extend(unknown_targets(&spec, existing, name.as_ref()));
@@ -148,11 +133,7 @@ impl Service {
 
     /// Whether the template is another one than that of the newest revision.
     fn needs_revision(&self, template: &RevisionTemplate) -> bool {
-        let newest = self
-            .status
-            .latest_created_revision
-            .as_ref()
-            .map(RevisionName::as_str);
+        let newest = self.status.latest_created_revision.as_ref().map(RevisionName::as_str);
         let renamed = template.name.is_some() && template.name.as_deref() != newest;
         renamed || content(template.clone()) != content(self.spec.template.clone())
     }
@@ -166,11 +147,7 @@ impl Service {
             ConditionType::ResourcesAvailable,
         ];
         Revision {
-            key: RevisionKey {
-                project: self.key.project.clone(),
-                region: self.key.region.clone(),
-                name,
-            },
+            key: RevisionKey { project: self.key.project.clone(), region: self.key.region.clone(), name },
             service: self.key.name.clone(),
             uid: origin.revision_uid,
             generation: self.generation,
@@ -211,11 +188,7 @@ fn revision_name(
 }
 
 /// Traffic to revisions that do not exist and do not come into being now.
-fn unknown_targets(
-    spec: &ServiceSpec,
-    existing: &[RevisionName],
-    made: Option<&RevisionName>,
-) -> Vec<Violation> {
+fn unknown_targets(spec: &ServiceSpec, existing: &[RevisionName], made: Option<&RevisionName>) -> Vec<Violation> {
     let unknown = |name: &RevisionName| !existing.contains(name) && made != Some(name);
     let targets = spec.traffic.iter().enumerate();
     targets

@@ -42,19 +42,13 @@ fn template_annotation(name: &str) -> String {
 /// Whether a text is a DNS label of at most `longest` characters that starts with a letter, as the
 /// names of services, revisions and tags must be.
 fn is_name(text: &str, longest: usize) -> bool {
-    is_dns_label(text)
-        && text.len() <= longest
-        && text.starts_with(|first: char| first.is_ascii_lowercase())
+    is_dns_label(text) && text.len() <= longest && text.starts_with(|first: char| first.is_ascii_lowercase())
 }
 
 /// Whether a text is a DNS label (RFC 1123).
 fn is_dns_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !text.is_empty()
-        && text.len() <= 63
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    !text.is_empty() && text.len() <= 63 && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 /// Reports a number outside its range.
@@ -66,11 +60,7 @@ fn check_range(
     found: &mut Vec<Violation>,
 ) {
     if let Some(value) = value.filter(|value| !range.contains(value)) {
-        let message = format!(
-            "{what} must be between {} and {}; it is {value}.",
-            range.start(),
-            range.end()
-        );
+        let message = format!("{what} must be between {} and {}; it is {value}.", range.start(), range.end());
         found.push(Violation::new(field, message));
     }
 }

@@ -38,10 +38,7 @@ pub struct Case {
 impl Case {
     /// A service of one container that gives nothing but its image.
     pub fn plain() -> Self {
-        let project = Project {
-            id: ProjectId::from("demo"),
-            number: 100_000_000_001,
-        };
+        let project = Project { id: ProjectId::from("demo"), number: 100_000_000_001 };
         let mut case = Self {
             key: ServiceKey {
                 project: project.id.clone(),
@@ -138,41 +135,25 @@ fn inventory() -> GpuInventory {
     });
     let zones = |zones: &[u32]| {
         let types = ["nvidia-l4", "nvidia-rtx-4090", "nvidia-rtx-pro-6000"].map(GpuType::from);
-        types
-            .into_iter()
-            .map(|gpu| (gpu, zones.to_vec()))
-            .collect::<BTreeMap<_, _>>()
+        types.into_iter().map(|gpu| (gpu, zones.to_vec())).collect::<BTreeMap<_, _>>()
     };
-    let regions = BTreeMap::from([
-        (Region::from(ONE_ZONE), zones(&[2])),
-        (Region::from(TWO_ZONES), zones(&[2, 2])),
-    ]);
+    let regions = BTreeMap::from([(Region::from(ONE_ZONE), zones(&[2])), (Region::from(TWO_ZONES), zones(&[2, 2]))]);
     GpuInventory { types, regions }
 }
 
 pub fn container(name: &str) -> Container {
-    Container {
-        name: name.to_owned(),
-        image: "registry.example/app:1".to_owned(),
-        ..Container::default()
-    }
+    Container { name: name.to_owned(), image: "registry.example/app:1".to_owned(), ..Container::default() }
 }
 
 pub fn http1(number: u32) -> homerun_model::container::Port {
-    homerun_model::container::Port {
-        protocol: homerun_model::container::Protocol::Http1,
-        number,
-    }
+    homerun_model::container::Port { protocol: homerun_model::container::Protocol::Http1, number }
 }
 
 pub fn spec(containers: Vec<Container>) -> ServiceSpec {
     ServiceSpec {
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
-        template: RevisionTemplate {
-            containers,
-            ..RevisionTemplate::default()
-        },
+        template: RevisionTemplate { containers, ..RevisionTemplate::default() },
         traffic: Vec::new(),
         ingress: None,
         min_instances: None,

@@ -12,10 +12,7 @@ use homerun_model::traffic::TrafficTarget;
 fn size(case: &Case) -> (u64, Memory) {
     let filled = case.filled();
     let container = &filled.template.containers[0];
-    (
-        container.cpu.expect("filled in").millis(),
-        container.memory.expect("filled in"),
-    )
+    (container.cpu.expect("filled in").millis(), container.memory.expect("filled in"))
 }
 
 #[test]
@@ -25,30 +22,13 @@ fn a_plain_service_gets_cloud_runs_defaults() {
     assert_eq!(spec.ingress, Some(IngressSetting::All));
     let template = spec.template;
     assert_eq!(
-        (
-            template.concurrency,
-            template.timeout_seconds,
-            template.max_instances
-        ),
+        (template.concurrency, template.timeout_seconds, template.max_instances),
         (Some(80), Some(300), Some(100))
     );
-    assert_eq!(
-        template.service_account.as_deref(),
-        Some("100000000001-compute@developer.gserviceaccount.com")
-    );
-    assert_eq!(
-        (
-            template.cpu_throttling,
-            template.execution_environment,
-            template.gpu_type
-        ),
-        (None, None, None)
-    );
+    assert_eq!(template.service_account.as_deref(), Some("100000000001-compute@developer.gserviceaccount.com"));
+    assert_eq!((template.cpu_throttling, template.execution_environment, template.gpu_type), (None, None, None));
     let container = &template.containers[0];
-    assert_eq!(
-        (container.cpu, container.memory),
-        (Some(Cpu::from_millis(1000)), Some(Memory::mib(512)))
-    );
+    assert_eq!((container.cpu, container.memory), (Some(Cpu::from_millis(1000)), Some(Memory::mib(512))));
     assert_eq!(container.port, Some(http1(8080)));
     let startup = Probe {
         check: Check::Tcp { port: Some(8080) },
@@ -59,10 +39,7 @@ fn a_plain_service_gets_cloud_runs_defaults() {
         success_threshold: None,
     };
     assert_eq!(container.startup_probe, Some(startup));
-    assert_eq!(
-        container.name, "",
-        "a single container stays without a name"
-    );
+    assert_eq!(container.name, "", "a single container stays without a name");
 }
 
 #[test]
@@ -71,24 +48,15 @@ fn settings_decide_what_the_pages_disagree_on() {
     case.settings.default_max_instances = 20;
     case.settings.default_concurrency = 160;
     let template = case.filled().template;
-    assert_eq!(
-        (template.max_instances, template.concurrency),
-        (Some(20), Some(160))
-    );
+    assert_eq!((template.max_instances, template.concurrency), (Some(20), Some(160)));
 }
 
 #[test]
 fn g02_a_count_without_a_type_is_an_l4() {
     let mut case = Case::gpu();
-    assert_eq!(
-        case.filled().template.gpu_type,
-        Some(GpuType::from("nvidia-l4"))
-    );
+    assert_eq!(case.filled().template.gpu_type, Some(GpuType::from("nvidia-l4")));
     case.template().gpu_type = Some(GpuType::from("nvidia-rtx-4090"));
-    assert_eq!(
-        case.filled().template.gpu_type,
-        Some(GpuType::from("nvidia-rtx-4090"))
-    );
+    assert_eq!(case.filled().template.gpu_type, Some(GpuType::from("nvidia-rtx-4090")));
 }
 
 #[test]
@@ -97,11 +65,7 @@ fn g02_a_type_without_a_count_is_one_gpu_for_the_ingress_container() {
     case.template().containers.swap(0, 1);
     case.template().gpu_type = Some(GpuType::from("nvidia-l4"));
     let template = case.filled().template;
-    let counts: Vec<_> = template
-        .containers
-        .iter()
-        .map(|c| (c.name.as_str(), c.gpu_count))
-        .collect();
+    let counts: Vec<_> = template.containers.iter().map(|c| (c.name.as_str(), c.gpu_count)).collect();
     assert_eq!(counts, [("db", None), ("app", Some(1))]);
 }
 
@@ -124,11 +88,7 @@ fn g04_a_gpu_with_one_size_gets_the_least_that_fits_for_the_other() {
     case.container().memory = Some(Memory::gib(16));
     assert_eq!(size(&case), (4000, Memory::gib(16)));
     case.container().memory = Some(Memory::gib(32));
-    assert_eq!(
-        size(&case),
-        (8000, Memory::gib(32)),
-        "4 CPUs may not have more than 16Gi"
-    );
+    assert_eq!(size(&case), (8000, Memory::gib(32)), "4 CPUs may not have more than 16Gi");
     assert_eq!(case.violations(), []);
 }
 
@@ -137,20 +97,14 @@ fn g04_sidecars_of_a_gpu_container_stay_small() {
     let mut case = Case::sidecar();
     case.container().gpu_count = Some(1);
     let sidecar = case.filled().template.containers.remove(1);
-    assert_eq!(
-        (sidecar.cpu, sidecar.memory),
-        (Some(Cpu::from_millis(1000)), Some(Memory::mib(512)))
-    );
+    assert_eq!((sidecar.cpu, sidecar.memory), (Some(Cpu::from_millis(1000)), Some(Memory::mib(512))));
 }
 
 #[test]
 fn g05_a_gpu_gets_cpu_always_and_gen2() {
     let template = Case::gpu().filled().template;
     assert_eq!(template.cpu_throttling, Some(false));
-    assert_eq!(
-        template.execution_environment,
-        Some(ExecutionEnvironment::Gen2)
-    );
+    assert_eq!(template.execution_environment, Some(ExecutionEnvironment::Gen2));
 }
 
 #[test]
@@ -171,19 +125,13 @@ fn g14_a_removed_gpu_takes_its_settings_along() {
     case.spec = case.filled();
     case.container().gpu_count = Some(0);
     let template = case.filled().template;
-    assert_eq!(
-        (template.gpu_type, template.gpu_zonal_redundancy),
-        (None, None)
-    );
+    assert_eq!((template.gpu_type, template.gpu_zonal_redundancy), (None, None));
     assert_eq!(template.containers[0].gpu_count, None);
 
     case.container().gpu_count = None;
     case.template().gpu_type = None;
     let template = case.filled().template;
-    assert_eq!(
-        (template.gpu_type, template.gpu_zonal_redundancy),
-        (None, None)
-    );
+    assert_eq!((template.gpu_type, template.gpu_zonal_redundancy), (None, None));
     assert_eq!(case.violations(), []);
 }
 
@@ -202,11 +150,7 @@ fn s05_probes_get_defaults_and_their_containers_port() {
     let mut case = Case::plain();
     case.container().port = Some(http1(9000));
     case.container().liveness_probe = Some(Probe {
-        check: Check::Http {
-            path: None,
-            port: None,
-            headers: Vec::new(),
-        },
+        check: Check::Http { path: None, port: None, headers: Vec::new() },
         initial_delay_seconds: Some(0),
         timeout_seconds: None,
         period_seconds: None,
@@ -215,11 +159,7 @@ fn s05_probes_get_defaults_and_their_containers_port() {
     });
     let container = case.filled().template.containers.remove(0);
     let liveness = Probe {
-        check: Check::Http {
-            path: Some("/".into()),
-            port: Some(9000),
-            headers: Vec::new(),
-        },
+        check: Check::Http { path: Some("/".into()), port: Some(9000), headers: Vec::new() },
         initial_delay_seconds: None,
         timeout_seconds: Some(1),
         period_seconds: Some(10),
@@ -227,27 +167,15 @@ fn s05_probes_get_defaults_and_their_containers_port() {
         success_threshold: None,
     };
     assert_eq!(container.liveness_probe, Some(liveness));
-    assert_eq!(
-        container.startup_probe.unwrap().check,
-        Check::Tcp { port: Some(9000) }
-    );
+    assert_eq!(container.startup_probe.unwrap().check, Check::Tcp { port: Some(9000) });
 }
 
 #[test]
 fn s04_a_port_with_only_a_protocol_is_8080() {
     let mut case = Case::plain();
-    case.container().port = Some(Port {
-        protocol: Protocol::H2c,
-        number: 0,
-    });
+    case.container().port = Some(Port { protocol: Protocol::H2c, number: 0 });
     let port = case.filled().template.containers.remove(0).port;
-    assert_eq!(
-        port,
-        Some(Port {
-            protocol: Protocol::H2c,
-            number: 8080
-        })
-    );
+    assert_eq!(port, Some(Port { protocol: Protocol::H2c, number: 8080 }));
 }
 
 #[test]
@@ -263,15 +191,10 @@ fn s06_nameless_containers_are_named_and_so_are_their_dependencies() {
         failure_threshold: None,
         success_threshold: None,
     });
-    case.template()
-        .container_dependencies
-        .insert(String::new(), vec!["hello-1".into()]);
+    case.template().container_dependencies.insert(String::new(), vec!["hello-1".into()]);
     let template = case.filled().template;
     assert_eq!(template.containers[0].name, "hello-2", "hello-1 is taken");
-    assert_eq!(
-        template.container_dependencies.keys().collect::<Vec<_>>(),
-        ["hello-2"]
-    );
+    assert_eq!(template.container_dependencies.keys().collect::<Vec<_>>(), ["hello-2"]);
     assert_eq!(case.violations(), []);
 
     let mut case = Case::sidecar();
@@ -286,11 +209,7 @@ fn s07_less_than_one_cpu_serves_one_request_at_a_time() {
     assert_eq!(case.filled().template.concurrency, Some(1));
     case.size(1000, Memory::mib(512));
     case.template().concurrency = Some(0);
-    assert_eq!(
-        case.filled().template.concurrency,
-        Some(80),
-        "0 means the default"
-    );
+    assert_eq!(case.filled().template.concurrency, Some(80), "0 means the default");
 }
 
 #[test]
@@ -302,33 +221,16 @@ fn g07_quotas_have_cloud_runs_names() {
         zonal_redundancy,
     };
     let names = [
-        (
-            "nvidia-l4",
-            false,
-            "NvidiaL4GpuAllocNoZonalRedundancyPerProjectRegion",
-        ),
+        ("nvidia-l4", false, "NvidiaL4GpuAllocNoZonalRedundancyPerProjectRegion"),
         ("nvidia-l4", true, "NvidiaL4GpuAllocPerProjectRegion"),
-        (
-            "nvidia-rtx-pro-6000",
-            false,
-            "NvidiaRtxPro6000GpuAllocNoZonalRedundancyPerProjectRegion",
-        ),
+        ("nvidia-rtx-pro-6000", false, "NvidiaRtxPro6000GpuAllocNoZonalRedundancyPerProjectRegion"),
         ("amd-mi300x", true, "AmdMi300xGpuAllocPerProjectRegion"),
     ];
     for (gpu, zonal, id) in names {
         assert_eq!(key(gpu, zonal).quota_id(), id);
     }
     let l4 = key("nvidia-l4", false);
-    assert_eq!(
-        l4.metric(),
-        "run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy"
-    );
-    assert_eq!(
-        l4.display_name(),
-        "Total Nvidia L4 GPU allocation without zonal redundancy, per project per region"
-    );
-    assert_eq!(
-        key("nvidia-l4", true).display_name(),
-        "Total Nvidia L4 GPU allocation, per project per region"
-    );
+    assert_eq!(l4.metric(), "run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy");
+    assert_eq!(l4.display_name(), "Total Nvidia L4 GPU allocation without zonal redundancy, per project per region");
+    assert_eq!(key("nvidia-l4", true).display_name(), "Total Nvidia L4 GPU allocation, per project per region");
 }

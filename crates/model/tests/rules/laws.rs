@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use homerun_model::Timestamp;
-use homerun_model::container::{
-    Check, Container, EnvVar, Port, Probe, Protocol, Volume, VolumeMount, VolumeSource,
-};
+use homerun_model::container::{Check, Container, EnvVar, Port, Probe, Protocol, Volume, VolumeMount, VolumeSource};
 use homerun_model::names::{GpuType, RevisionName, ServiceName};
 use homerun_model::quantity::{Cpu, Memory};
 use homerun_model::revision::{ExecutionEnvironment, RevisionTemplate};
@@ -46,37 +44,28 @@ fn number() -> impl Strategy<Value = u32> {
 
 fn cpu() -> impl Strategy<Value = Cpu> {
     let known = [0, 80, 500, 1000, 2000, 3000, 4000, 8000, 20_000];
-    prop_oneof![3 => proptest::sample::select(known.to_vec()), 1 => any::<u64>()]
-        .prop_map(Cpu::from_millis)
+    prop_oneof![3 => proptest::sample::select(known.to_vec()), 1 => any::<u64>()].prop_map(Cpu::from_millis)
 }
 
 fn memory() -> impl Strategy<Value = Memory> {
     let known = [0, 1 << 20, 512 << 20, 2 << 30, 16 << 30, 80 << 30];
-    prop_oneof![3 => proptest::sample::select(known.to_vec()), 1 => any::<u64>()]
-        .prop_map(Memory::from_bytes)
+    prop_oneof![3 => proptest::sample::select(known.to_vec()), 1 => any::<u64>()].prop_map(Memory::from_bytes)
 }
 
 fn gpu_type() -> impl Strategy<Value = GpuType> {
-    let known = [
-        "nvidia-l4",
-        "nvidia-rtx-4090",
-        "nvidia-rtx-pro-6000",
-        "nvidia-L4",
-        "nvidia-14",
-    ];
-    prop_oneof![4 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => ".{0,20}"].prop_map(GpuType::new)
+    let known = ["nvidia-l4", "nvidia-rtx-4090", "nvidia-rtx-pro-6000", "nvidia-L4", "nvidia-14"];
+    prop_oneof![4 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => ".{0,20}"]
+        .prop_map(GpuType::new)
 }
 
 fn check() -> BoxedStrategy<Check> {
     prop_oneof![
         of(number()).prop_map(|port| Check::Tcp { port }),
-        (of(text()), of(number()), vec((text(), text()), 0..2)).prop_map(
-            |(path, port, headers)| Check::Http {
-                path,
-                port,
-                headers
-            }
-        ),
+        (of(text()), of(number()), vec((text(), text()), 0..2)).prop_map(|(path, port, headers)| Check::Http {
+            path,
+            port,
+            headers
+        }),
         (of(number()), of(text())).prop_map(|(port, service)| Check::Grpc { port, service }),
     ]
     .boxed()
@@ -84,41 +73,29 @@ fn check() -> BoxedStrategy<Check> {
 
 fn probe() -> BoxedStrategy<Probe> {
     (check(), proptest::array::uniform5(of(number())))
-        .prop_map(
-            |(check, [delay, timeout, period, failures, successes])| Probe {
-                check,
-                initial_delay_seconds: delay,
-                timeout_seconds: timeout,
-                period_seconds: period,
-                failure_threshold: failures,
-                success_threshold: successes,
-            },
-        )
+        .prop_map(|(check, [delay, timeout, period, failures, successes])| Probe {
+            check,
+            initial_delay_seconds: delay,
+            timeout_seconds: timeout,
+            period_seconds: period,
+            failure_threshold: failures,
+            success_threshold: successes,
+        })
         .boxed()
 }
 
 fn mount() -> impl Strategy<Value = VolumeMount> {
-    (text(), text(), of(text()), any::<bool>()).prop_map(
-        |(name, mount_path, sub_path, read_only)| VolumeMount {
-            name,
-            mount_path,
-            sub_path,
-            read_only,
-        },
-    )
+    (text(), text(), of(text()), any::<bool>()).prop_map(|(name, mount_path, sub_path, read_only)| VolumeMount {
+        name,
+        mount_path,
+        sub_path,
+        read_only,
+    })
 }
 
 fn any_container() -> BoxedStrategy<Container> {
-    let port = number().prop_map(|number| Port {
-        protocol: Protocol::H2c,
-        number,
-    });
-    let texts = (
-        text(),
-        text(),
-        vec((text(), text()), 0..3),
-        btree_map(text(), text(), 0..2),
-    );
+    let port = number().prop_map(|number| Port { protocol: Protocol::H2c, number });
+    let texts = (text(), text(), vec((text(), text()), 0..3), btree_map(text(), text(), 0..2));
     let sizes = (of(cpu()), of(memory()), of(0..3_u32), of(port));
     let probes = (of(probe()), of(probe()), of(probe()), vec(mount(), 0..3));
     (texts, sizes, probes)
@@ -130,10 +107,7 @@ fn any_container() -> BoxedStrategy<Container> {
             )| Container {
                 name,
                 image,
-                env: env
-                    .into_iter()
-                    .map(|(name, value)| EnvVar { name, value })
-                    .collect(),
+                env: env.into_iter().map(|(name, value)| EnvVar { name, value }).collect(),
                 port,
                 cpu,
                 memory,
@@ -150,43 +124,17 @@ fn any_container() -> BoxedStrategy<Container> {
 }
 
 fn any_template() -> BoxedStrategy<RevisionTemplate> {
-    let texts = (
-        of(text()),
-        btree_map(text(), text(), 0..3),
-        btree_map(text(), text(), 0..3),
-        of(text()),
-    );
+    let texts = (of(text()), btree_map(text(), text(), 0..3), btree_map(text(), text(), 0..3), of(text()));
     let dependencies = btree_map(text(), vec(text(), 0..3), 0..3);
-    let volume = (text(), of(memory())).prop_map(|(name, size_limit)| Volume {
-        name,
-        source: VolumeSource::EmptyDir { size_limit },
-    });
-    let environment = prop_oneof![
-        Just(ExecutionEnvironment::Gen1),
-        Just(ExecutionEnvironment::Gen2)
-    ];
-    let gpu = (
-        of(gpu_type()),
-        of(any::<bool>()),
-        of(any::<bool>()),
-        of(environment),
-    );
-    let parts = (
-        texts,
-        vec(any_container(), 0..4),
-        dependencies,
-        vec(volume, 0..3),
-        gpu,
-    );
+    let volume = (text(), of(memory()))
+        .prop_map(|(name, size_limit)| Volume { name, source: VolumeSource::EmptyDir { size_limit } });
+    let environment = prop_oneof![Just(ExecutionEnvironment::Gen1), Just(ExecutionEnvironment::Gen2)];
+    let gpu = (of(gpu_type()), of(any::<bool>()), of(any::<bool>()), of(environment));
+    let parts = (texts, vec(any_container(), 0..4), dependencies, vec(volume, 0..3), gpu);
     (parts, proptest::array::uniform5(of(number())))
         .prop_map(|(parts, [concurrency, timeout, min, max, idle])| {
-            let (
-                (name, labels, annotations, service_account),
-                containers,
-                container_dependencies,
-                volumes,
-                gpu,
-            ) = parts;
+            let ((name, labels, annotations, service_account), containers, container_dependencies, volumes, gpu) =
+                parts;
             let (gpu_type, gpu_zonal_redundancy, cpu_throttling, execution_environment) = gpu;
             RevisionTemplate {
                 name,
@@ -213,12 +161,11 @@ fn any_template() -> BoxedStrategy<RevisionTemplate> {
 
 /// A service that may have anything wrong with it, in any region.
 fn any_case() -> BoxedStrategy<Case> {
-    let target =
-        (of(text()), number(), of(text())).prop_map(|(revision, percent, tag)| TrafficTarget {
-            revision: revision.map(RevisionName::new),
-            percent,
-            tag,
-        });
+    let target = (of(text()), number(), of(text())).prop_map(|(revision, percent, tag)| TrafficTarget {
+        revision: revision.map(RevisionName::new),
+        percent,
+        tag,
+    });
     let region = proptest::sample::select(vec![ONE_ZONE, TWO_ZONES, NO_GPU, "mars-north1"]);
     let scale = (of(number()), of(number()));
     (text(), region, any_template(), vec(target, 0..3), scale)
@@ -226,13 +173,7 @@ fn any_case() -> BoxedStrategy<Case> {
             let mut case = Case::plain();
             case.key.name = ServiceName::new(name);
             case.region(region);
-            case.spec = ServiceSpec {
-                template,
-                traffic,
-                min_instances: min,
-                max_instances: max,
-                ..case.spec
-            };
+            case.spec = ServiceSpec { template, traffic, min_instances: min, max_instances: max, ..case.spec };
             case
         })
         .boxed()
@@ -291,13 +232,7 @@ prop_compose! {
 
 fn origin(suffix: &str) -> Origin {
     let now = Timestamp::from_timestamp(1_800_000_000, 0).expect("in range");
-    Origin {
-        uid: "u".into(),
-        revision_uid: "r".into(),
-        suffix: suffix.into(),
-        actor: "ann@example.com".into(),
-        now,
-    }
+    Origin { uid: "u".into(), revision_uid: "r".into(), suffix: suffix.into(), actor: "ann@example.com".into(), now }
 }
 
 proptest! {

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::case::{
-    CPU, Case, MAX_SCALE, MEMORY, NO_GPU, ONE_ZONE, SELECTOR, TWO_ZONES, container, http1,
-};
+use crate::case::{CPU, Case, MAX_SCALE, MEMORY, NO_GPU, ONE_ZONE, SELECTOR, TWO_ZONES, container, http1};
 use homerun_model::container::{Check, EnvVar, Probe, Volume, VolumeMount, VolumeSource};
 use homerun_model::names::{GpuType, RevisionName, ServiceName};
 use homerun_model::quantity::{Cpu, Memory};
@@ -43,10 +41,8 @@ macro_rules! accepted {
 }
 
 const GPU: &str = "spec.template.spec.containers[0].resources.limits[nvidia.com/gpu]";
-const REDUNDANCY: &str =
-    "spec.template.metadata.annotations[run.googleapis.com/gpu-zonal-redundancy-disabled]";
-const DEPENDENCIES: &str =
-    "spec.template.metadata.annotations[run.googleapis.com/container-dependencies]";
+const REDUNDANCY: &str = "spec.template.metadata.annotations[run.googleapis.com/gpu-zonal-redundancy-disabled]";
+const DEPENDENCIES: &str = "spec.template.metadata.annotations[run.googleapis.com/container-dependencies]";
 const STARTUP: &str = "spec.template.spec.containers[0].startupProbe";
 
 refused! {
@@ -330,24 +326,12 @@ fn s04_memory_by_cpu() {
         (8000, mib(4096), mib(32_768)),
     ];
     for (cpu, least, most) in table {
-        for (bytes, right) in [
-            (least, true),
-            (most, true),
-            (least - 1, false),
-            (most + 1, false),
-        ] {
+        for (bytes, right) in [(least, true), (most, true), (least - 1, false), (most + 1, false)] {
             let mut case = Case::plain();
             case.size(cpu, Memory::from_bytes(bytes));
-            let fields: Vec<String> = case
-                .violations()
-                .into_iter()
-                .map(|violation| violation.field)
-                .collect();
+            let fields: Vec<String> = case.violations().into_iter().map(|violation| violation.field).collect();
             let expected: &[&str] = if right { &[] } else { &[MEMORY] };
-            assert_eq!(
-                fields, expected,
-                "{cpu} thousandths of a CPU with {bytes} bytes"
-            );
+            assert_eq!(fields, expected, "{cpu} thousandths of a CPU with {bytes} bytes");
         }
     }
 }
@@ -356,9 +340,7 @@ fn s04_memory_by_cpu() {
 #[test]
 fn g12_the_pages_yaml() {
     let mut case = Case::plain();
-    case.spec
-        .annotations
-        .insert("run.googleapis.com/launch-stage".into(), "BETA".into());
+    case.spec.annotations.insert("run.googleapis.com/launch-stage".into(), "BETA".into());
     case.size(4000, Memory::gib(16));
     case.container().port = Some(http1(8080));
     case.container().gpu_count = Some(1);
@@ -372,15 +354,9 @@ fn g12_the_pages_yaml() {
     assert_eq!(filled.containers[0].cpu, given.containers[0].cpu);
     assert_eq!(
         filled.containers[0].startup_probe,
-        Some(Probe {
-            check: Check::Tcp { port: Some(8080) },
-            ..given.containers[0].startup_probe.clone().unwrap()
-        })
+        Some(Probe { check: Check::Tcp { port: Some(8080) }, ..given.containers[0].startup_probe.clone().unwrap() })
     );
-    assert_eq!(
-        (filled.max_instances, filled.cpu_throttling),
-        (Some(1), Some(false))
-    );
+    assert_eq!((filled.max_instances, filled.cpu_throttling), (Some(1), Some(false)));
 }
 
 /// gcloud asks whether to deploy without zonal redundancy only where that would work.
@@ -390,16 +366,9 @@ fn g25_no_offer_without_any_quota() {
         let mut case = Case::gpu();
         case.region(region);
         case.grant(region, "nvidia-l4", false, 0);
-        let messages: Vec<String> = case
-            .violations()
-            .into_iter()
-            .map(|violation| violation.message)
-            .collect();
+        let messages: Vec<String> = case.violations().into_iter().map(|violation| violation.message).collect();
         assert_eq!(messages.len(), 1);
-        assert!(
-            messages[0].starts_with("You do not have quota for using GPUs with"),
-            "{messages:?}"
-        );
+        assert!(messages[0].starts_with("You do not have quota for using GPUs with"), "{messages:?}");
         assert!(!messages[0].contains("You could deploy"), "{messages:?}");
     }
 }
@@ -413,11 +382,7 @@ fn g01_to_g07_all_at_once() {
     case.template().cpu_throttling = Some(true);
     case.template().execution_environment = Some(ExecutionEnvironment::Gen1);
     case.template().max_instances = Some(99);
-    let fields: Vec<String> = case
-        .violations()
-        .into_iter()
-        .map(|violation| violation.field)
-        .collect();
+    let fields: Vec<String> = case.violations().into_iter().map(|violation| violation.field).collect();
     assert_eq!(
         fields,
         [
@@ -432,40 +397,23 @@ fn g01_to_g07_all_at_once() {
 }
 
 fn target(percent: u32, tag: Option<&str>) -> TrafficTarget {
-    TrafficTarget {
-        revision: None,
-        percent,
-        tag: tag.map(str::to_owned),
-    }
+    TrafficTarget { revision: None, percent, tag: tag.map(str::to_owned) }
 }
 
 fn labels(count: usize) -> BTreeMap<String, String> {
-    (0..count)
-        .map(|number| (format!("label-{number}"), String::new()))
-        .collect()
+    (0..count).map(|number| (format!("label-{number}"), String::new())).collect()
 }
 
 fn var(name: &str, value: &str) -> EnvVar {
-    EnvVar {
-        name: name.to_owned(),
-        value: value.to_owned(),
-    }
+    EnvVar { name: name.to_owned(), value: value.to_owned() }
 }
 
 fn volume(name: &str) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        source: VolumeSource::EmptyDir { size_limit: None },
-    }
+    Volume { name: name.to_owned(), source: VolumeSource::EmptyDir { size_limit: None } }
 }
 
 fn mount(name: &str, path: &str) -> VolumeMount {
-    VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        sub_path: None,
-        read_only: false,
-    }
+    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), sub_path: None, read_only: false }
 }
 
 /// Mounts one volume at each of the paths.
@@ -475,9 +423,7 @@ fn mounted(case: &mut Case, paths: &[&str]) {
 }
 
 fn depends(case: &mut Case, pairs: &[(&str, &str)]) {
-    let pairs = pairs
-        .iter()
-        .map(|(one, other)| ((*one).to_owned(), vec![(*other).to_owned()]));
+    let pairs = pairs.iter().map(|(one, other)| ((*one).to_owned(), vec![(*other).to_owned()]));
     case.template().container_dependencies = pairs.collect();
 }
 
@@ -493,15 +439,8 @@ fn probe(check: Check) -> Probe {
 }
 
 fn http(path: &str, headers: &[(&str, &str)]) -> Probe {
-    let headers = headers
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    probe(Check::Http {
-        path: Some(path.to_owned()),
-        port: None,
-        headers,
-    })
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    probe(Check::Http { path: Some(path.to_owned()), port: None, headers })
 }
 
 fn startup(case: &mut Case, tries: u32, period: u32, timeout: u32) {

@@ -18,10 +18,7 @@ fn stored(error: StoreError, kind: &'static str, name: &str) -> ApiError {
         StoreError::Conflict => ApiError::Conflict(format!(
             "Conflict for resource '{name}': it was changed by somebody else since it was read. Read it again and repeat the change."
         )),
-        StoreError::Exists => ApiError::AlreadyExists {
-            kind,
-            name: name.to_owned(),
-        },
+        StoreError::Exists => ApiError::AlreadyExists { kind, name: name.to_owned() },
         other => {
             let mut message = format!("{kind} {name}: {other}");
             let mut source = std::error::Error::source(&other);

@@ -13,10 +13,7 @@ use crate::platform::Platform;
 /// `NotFound` if there is no such service.
 pub fn get(platform: &Platform, service: &ServiceKey) -> Result<Policy, ApiError> {
     services::get(platform, service)?;
-    platform
-        .store
-        .policy(&service.to_string())
-        .map_err(|error| stored(error, "Policy", service.name.as_str()))
+    platform.store.policy(&service.to_string()).map_err(|error| stored(error, "Policy", service.name.as_str()))
 }
 
 /// Replaces a service's policy.

@@ -15,14 +15,8 @@ const KIND: &str = "Revision";
 /// # Errors
 /// `NotFound`.
 pub fn get(platform: &Platform, key: &RevisionKey) -> Result<Versioned<Revision>, ApiError> {
-    let found = platform
-        .store
-        .revision(key)
-        .map_err(|error| stored(error, KIND, key.name.as_str()))?;
-    found.ok_or_else(|| ApiError::NotFound {
-        kind: KIND,
-        name: key.name.to_string(),
-    })
+    let found = platform.store.revision(key).map_err(|error| stored(error, KIND, key.name.as_str()))?;
+    found.ok_or_else(|| ApiError::NotFound { kind: KIND, name: key.name.to_string() })
 }
 
 /// The revisions of a project, of one region or of all, newest first.
@@ -34,10 +28,7 @@ pub fn list(
     project: &ProjectId,
     region: Option<&Region>,
 ) -> Result<Vec<Versioned<Revision>>, ApiError> {
-    let all = platform
-        .store
-        .all_revisions()
-        .map_err(|error| stored(error, KIND, project.as_str()))?;
+    let all = platform.store.all_revisions().map_err(|error| stored(error, KIND, project.as_str()))?;
     let mut found: Vec<_> = all
         .into_iter()
         .filter(|revision| &revision.value.key.project == project)

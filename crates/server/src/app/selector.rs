@@ -19,12 +19,8 @@ impl Selector {
     /// Whether labels, looked up by name, meet every requirement.
     pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|requirement| match requirement {
-            Requirement::In(name, values) => {
-                label(name).is_some_and(|value| values.iter().any(|v| v == value))
-            }
-            Requirement::NotIn(name, values) => {
-                label(name).is_none_or(|value| values.iter().all(|v| v != value))
-            }
+            Requirement::In(name, values) => label(name).is_some_and(|value| values.iter().any(|v| v == value)),
+            Requirement::NotIn(name, values) => label(name).is_none_or(|value| values.iter().all(|v| v != value)),
             Requirement::Exists(name) => label(name).is_some(),
             Requirement::Missing(name) => label(name).is_none(),
         })
@@ -36,12 +32,7 @@ impl Selector {
 /// # Errors
 /// When a requirement is of none of the forms above.
 pub fn parse(text: &str) -> Result<Selector, ApiError> {
-    split(text)
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .map(requirement)
-        .collect::<Result<_, _>>()
-        .map(Selector)
+    split(text).into_iter().filter(|part| !part.is_empty()).map(requirement).collect::<Result<_, _>>().map(Selector)
 }
 
 /// Splits at commas outside parentheses.
@@ -65,23 +56,12 @@ fn split(text: &str) -> Vec<&str> {
 fn requirement(part: &str) -> Result<Requirement, ApiError> {
     let set = |values: &str| -> Option<Vec<String>> {
         let inner = values.trim().strip_prefix('(')?.strip_suffix(')')?;
-        Some(
-            inner
-                .split(',')
-                .map(|value| value.trim().to_owned())
-                .collect(),
-        )
+        Some(inner.split(',').map(|value| value.trim().to_owned()).collect())
     };
     let parsed = if let Some((name, value)) = part.split_once("!=") {
-        Some(Requirement::NotIn(
-            name.trim().to_owned(),
-            vec![value.trim().to_owned()],
-        ))
+        Some(Requirement::NotIn(name.trim().to_owned(), vec![value.trim().to_owned()]))
     } else if let Some((name, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        Some(Requirement::In(
-            name.trim().to_owned(),
-            vec![value.trim().to_owned()],
-        ))
+        Some(Requirement::In(name.trim().to_owned(), vec![value.trim().to_owned()]))
     } else if let Some((name, values)) = part.split_once(" notin ") {
         set(values).map(|values| Requirement::NotIn(name.trim().to_owned(), values))
     } else if let Some((name, values)) = part.split_once(" in ") {
@@ -92,9 +72,7 @@ fn requirement(part: &str) -> Result<Requirement, ApiError> {
         (!part.contains(char::is_whitespace)).then(|| Requirement::Exists(part.to_owned()))
     };
     parsed.ok_or_else(|| {
-        let message = format!(
-            "'{part}' is no requirement; write for instance 'name = value' or 'name in (a, b)'"
-        );
+        let message = format!("'{part}' is no requirement; write for instance 'name = value' or 'name in (a, b)'");
         ApiError::InvalidArgument(vec![Violation::new("labelSelector", message)])
     })
 }
@@ -125,11 +103,7 @@ mod tests {
             ("!a", false),
         ];
         for (text, expected) in table {
-            assert_eq!(
-                parse(text).map(|selector| selector.matches(label)).ok(),
-                Some(expected),
-                "{text}"
-            );
+            assert_eq!(parse(text).map(|selector| selector.matches(label)).ok(), Some(expected), "{text}");
         }
         assert!(parse("a in 1").is_err() && parse("a b").is_err());
     }

@@ -28,22 +28,10 @@ pub struct Request<'a> {
 ///
 /// # Errors
 /// `AlreadyExists`, or every rule that it breaks.
-pub fn create(
-    platform: &Platform,
-    caller: &Caller,
-    request: Request<'_>,
-) -> Result<Versioned<Service>, ApiError> {
+pub fn create(platform: &Platform, caller: &Caller, request: Request<'_>) -> Result<Versioned<Service>, ApiError> {
     let name = request.key.name.as_str();
-    if platform
-        .store
-        .service(&request.key)
-        .map_err(|error| stored(error, KIND, name))?
-        .is_some()
-    {
-        return Err(ApiError::AlreadyExists {
-            kind: KIND,
-            name: name.to_owned(),
-        });
+    if platform.store.service(&request.key).map_err(|error| stored(error, KIND, name))?.is_some() {
+        return Err(ApiError::AlreadyExists { kind: KIND, name: name.to_owned() });
     }
     let regions = platform.config.all_regions();
     let around = platform.surroundings(request.project, &regions);
@@ -54,8 +42,7 @@ pub fn create(
         actor: caller.email.clone(),
         now: platform.clock.now(),
     };
-    let change = Service::create(&request.key, request.spec, &around, origin)
-        .map_err(ApiError::InvalidArgument)?;
+    let change = Service::create(&request.key, request.spec, &around, origin).map_err(ApiError::InvalidArgument)?;
     store(platform, change, None, request.dry_run)
 }
 
@@ -71,17 +58,10 @@ pub fn replace(
 ) -> Result<Versioned<Service>, ApiError> {
     let present = get(platform, &request.key)?;
     if expected.is_some_and(|expected| expected != present.version) {
-        return Err(stored(
-            crate::store::StoreError::Conflict,
-            KIND,
-            request.key.name.as_str(),
-        ));
+        return Err(stored(crate::store::StoreError::Conflict, KIND, request.key.name.as_str()));
     }
     if present.value.deleted_at.is_some() {
-        return Err(ApiError::FailedPrecondition(format!(
-            "Service '{}' is being deleted.",
-            request.key.name
-        )));
+        return Err(ApiError::FailedPrecondition(format!("Service '{}' is being deleted.", request.key.name)));
     }
     let regions = platform.config.all_regions();
     let around = platform.surroundings(request.project, &regions);
@@ -99,10 +79,7 @@ pub fn replace(
         actor: caller.email.clone(),
         now: platform.clock.now(),
     };
-    let change = present
-        .value
-        .apply(request.spec, &existing, &around, origin)
-        .map_err(ApiError::InvalidArgument)?;
+    let change = present.value.apply(request.spec, &existing, &around, origin).map_err(ApiError::InvalidArgument)?;
     if change.service == present.value {
         return Ok(present);
     }
@@ -118,14 +95,8 @@ pub fn delete(platform: &Platform, key: &ServiceKey) -> Result<(), ApiError> {
     if present.value.deleted_at.is_some() {
         return Ok(());
     }
-    let gone = Service {
-        deleted_at: Some(platform.clock.now()),
-        ..present.value
-    };
-    let change = Change {
-        service: gone,
-        revision: None,
-    };
+    let gone = Service { deleted_at: Some(platform.clock.now()), ..present.value };
+    let change = Change { service: gone, revision: None };
     store(platform, change, Some(present.version), false).map(drop)
 }
 
@@ -134,14 +105,8 @@ pub fn delete(platform: &Platform, key: &ServiceKey) -> Result<(), ApiError> {
 /// # Errors
 /// `NotFound`.
 pub fn get(platform: &Platform, key: &ServiceKey) -> Result<Versioned<Service>, ApiError> {
-    let found = platform
-        .store
-        .service(key)
-        .map_err(|error| stored(error, KIND, key.name.as_str()))?;
-    found.ok_or_else(|| ApiError::NotFound {
-        kind: KIND,
-        name: key.name.to_string(),
-    })
+    let found = platform.store.service(key).map_err(|error| stored(error, KIND, key.name.as_str()))?;
+    found.ok_or_else(|| ApiError::NotFound { kind: KIND, name: key.name.to_string() })
 }
 
 /// The services of a project, of one region or of all.
@@ -153,10 +118,7 @@ pub fn list(
     project: &ProjectId,
     region: Option<&Region>,
 ) -> Result<Vec<Versioned<Service>>, ApiError> {
-    platform
-        .store
-        .services(project, region)
-        .map_err(|error| stored(error, KIND, project.as_str()))
+    platform.store.services(project, region).map_err(|error| stored(error, KIND, project.as_str()))
 }
 
 fn store(
@@ -167,17 +129,11 @@ fn store(
 ) -> Result<Versioned<Service>, ApiError> {
     let Change { service, revision } = change;
     if dry_run {
-        return Ok(Versioned {
-            version: expected.unwrap_or(0),
-            value: service,
-        });
+        return Ok(Versioned { version: expected.unwrap_or(0), value: service });
     }
     let version = platform
         .store
         .put_service(&service, revision.as_ref(), expected)
         .map_err(|error| stored(error, KIND, service.key.name.as_str()))?;
-    Ok(Versioned {
-        version,
-        value: service,
-    })
+    Ok(Versioned { version, value: service })
 }

@@ -17,48 +17,26 @@ use crate::platform::Platform;
 /// When the store fails.
 pub fn status(platform: &Platform) -> Result<own::Status, ApiError> {
     let instances = platform.backend.list();
-    let services = platform
-        .store
-        .all_services()
-        .map_err(|error| stored(error, "Status", "services"))?;
+    let services = platform.store.all_services().map_err(|error| stored(error, "Status", "services"))?;
     let loads = platform.ingress.sample();
-    let live: Vec<&ObservedInstance> = instances
-        .iter()
-        .filter(|instance| !instance.state.is_over())
-        .collect();
+    let live: Vec<&ObservedInstance> = instances.iter().filter(|instance| !instance.state.is_over()).collect();
     let holders: BTreeMap<_, _> = live
         .iter()
-        .flat_map(|instance| {
-            instance
-                .spec
-                .gpus
-                .iter()
-                .map(|gpu| (gpu.as_str(), &instance.spec.id))
-        })
+        .flat_map(|instance| instance.spec.gpus.iter().map(|gpu| (gpu.as_str(), &instance.spec.id)))
         .collect();
     let waiting = |service: &Service| {
         let of = |key: &homerun_model::names::RevisionKey| {
-            key.project == service.key.project
-                && key.region == service.key.region
-                && service_of(service, key)
+            key.project == service.key.project && key.region == service.key.region && service_of(service, key)
         };
-        loads
-            .iter()
-            .filter(|(key, _)| of(key))
-            .map(|(_, load)| load.waiting)
-            .sum()
+        loads.iter().filter(|(key, _)| of(key)).map(|(_, load)| load.waiting).sum()
     };
-    let gpus = platform
-        .backend
-        .devices()
-        .into_iter()
-        .map(|device| own::Gpu {
-            instance: holders.get(device.id.as_str()).map(ToString::to_string),
-            id: device.id.to_string(),
-            r#type: device.gpu_type.to_string(),
-            product: device.product,
-            simulated: device.simulated,
-        });
+    let gpus = platform.backend.devices().into_iter().map(|device| own::Gpu {
+        instance: holders.get(device.id.as_str()).map(ToString::to_string),
+        id: device.id.to_string(),
+        r#type: device.gpu_type.to_string(),
+        product: device.product,
+        simulated: device.simulated,
+    });
     Ok(own::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         backend: platform.backend.name().to_owned(),
@@ -72,26 +50,15 @@ pub fn status(platform: &Platform) -> Result<own::Status, ApiError> {
                 state: state(service).to_owned(),
                 message: message(service),
                 url: platform.url(&service.key, None),
-                instances: live
-                    .iter()
-                    .filter(|instance| runs(instance, service))
-                    .count() as u32,
+                instances: live.iter().filter(|instance| runs(instance, service)).count() as u32,
                 waiting: waiting(service),
             })
             .collect(),
-        instances: live
-            .iter()
-            .map(|instance| row(platform, instance))
-            .collect(),
+        instances: live.iter().map(|instance| row(platform, instance)).collect(),
         gpus: gpus.collect(),
         warnings: live
             .iter()
-            .flat_map(|instance| {
-                instance
-                    .warnings
-                    .iter()
-                    .map(|warning| format!("{}: {warning}", instance.spec.id))
-            })
+            .flat_map(|instance| instance.warnings.iter().map(|warning| format!("{}: {warning}", instance.spec.id)))
             .collect(),
     })
 }
@@ -116,9 +83,7 @@ fn row(platform: &Platform, instance: &ObservedInstance) -> own::Instance {
         in_flight: platform.ingress.in_flight(&instance.spec.id),
         gpus: instance.spec.gpus.iter().map(ToString::to_string).collect(),
         since: instance.spec.decided_at,
-        start_millis: stamps
-            .ready
-            .map(|ready| (ready - instance.spec.decided_at).as_seconds_f64() * 1000.0),
+        start_millis: stamps.ready.map(|ready| (ready - instance.spec.decided_at).as_seconds_f64() * 1000.0),
     }
 }
 
@@ -130,19 +95,14 @@ fn runs(instance: &ObservedInstance, service: &Service) -> bool {
 }
 
 fn service_of(service: &Service, key: &homerun_model::names::RevisionKey) -> bool {
-    service
-        .status
-        .traffic
-        .iter()
-        .any(|target| target.revision == key.name)
+    service.status.traffic.iter().any(|target| target.revision == key.name)
 }
 
 fn state(service: &Service) -> &'static str {
     if service.deleted_at.is_some() {
         return "deleting";
     }
-    match condition::get(&service.status.conditions, ConditionType::Ready).map(|ready| ready.status)
-    {
+    match condition::get(&service.status.conditions, ConditionType::Ready).map(|ready| ready.status) {
         Some(condition::Status::True) => "ready",
         Some(condition::Status::False) => "failed",
         _ => "deploying",

@@ -19,8 +19,7 @@ impl IntoResponse for Failure {
         if let ApiError::Internal(message) = &self.0 {
             tracing::error!("{message}");
         }
-        let status =
-            StatusCode::from_u16(self.0.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.0.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, Json(self.0.body())).into_response()
     }
 }
@@ -36,8 +35,6 @@ pub(super) async fn unserved(method: Method, uri: Uri) -> Response {
 
 /// See [`unserved`]; for handlers that find out by the path's verb.
 pub(super) fn not_served(method: &Method, path: &str) -> Response {
-    let error = ApiError::Unimplemented(format!(
-        "{method} {path} is not supported by this version of homerun."
-    ));
+    let error = ApiError::Unimplemented(format!("{method} {path} is not supported by this version of homerun."));
     ([(UNSERVED, "1")], Failure(error)).into_response()
 }

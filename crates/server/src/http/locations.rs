@@ -8,24 +8,13 @@ use super::Api;
 use super::error::Failure;
 use super::path::Place;
 
-pub(super) async fn list(
-    State(api): State<Api>,
-    place: Place,
-) -> Result<Json<ListLocationsResponse>, Failure> {
+pub(super) async fn list(State(api): State<Api>, place: Place) -> Result<Json<ListLocationsResponse>, Failure> {
     let project = place.project_id();
-    let locations = api
-        .platform
-        .config
-        .all_regions()
-        .into_iter()
-        .map(|region| Location {
-            name: Some(format!("projects/{project}/locations/{region}")),
-            location_id: Some(region.to_string()),
-            display_name: Some(region.to_string()),
-            ..Location::default()
-        });
-    Ok(Json(ListLocationsResponse {
-        locations: locations.collect(),
-        next_page_token: None,
-    }))
+    let locations = api.platform.config.all_regions().into_iter().map(|region| Location {
+        name: Some(format!("projects/{project}/locations/{region}")),
+        location_id: Some(region.to_string()),
+        display_name: Some(region.to_string()),
+        ..Location::default()
+    });
+    Ok(Json(ListLocationsResponse { locations: locations.collect(), next_page_token: None }))
 }

@@ -35,26 +35,16 @@ pub struct Api {
 
 /// Every path that is served.
 pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> Router {
-    let api = Api {
-        platform,
-        auth,
-        control,
-    };
+    let api = Api { platform, auth, control };
     let knative = "/apis/serving.knative.dev/v1/namespaces/{project}";
     let located = "/v1/projects/{project}/locations/{location}";
     let mut router = Router::new();
     for base in [knative, located] {
         router = router
-            .route(
-                &format!("{base}/services"),
-                get(services::list).post(services::create),
-            )
+            .route(&format!("{base}/services"), get(services::list).post(services::create))
             .route(
                 &format!("{base}/services/{{name}}"),
-                get(services::get)
-                    .put(services::replace)
-                    .delete(services::delete)
-                    .post(iam::post),
+                get(services::get).put(services::replace).delete(services::delete).post(iam::post),
             )
             .route(&format!("{base}/revisions"), get(revisions::list))
             .route(&format!("{base}/revisions/{{name}}"), get(revisions::get));
@@ -62,19 +52,13 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> 
     router
         .route("/v1/projects/{project}", get(projects::get))
         .route("/v1/projects/{project}/locations", get(locations::list))
-        .route(
-            "/v1/projects/{project}/services/{service}",
-            get(service_usage::get).post(service_usage::enable),
-        )
+        .route("/v1/projects/{project}/services/{service}", get(service_usage::get).post(service_usage::enable))
         .route("/homerun/v1/status", get(own::status))
         .route("/homerun/v1/images", get(own::images))
         .route("/homerun/v1/images:import", post(own::import))
         .fallback(error::unserved)
         .method_not_allowed_fallback(error::unserved)
-        .layer(axum::middleware::from_fn_with_state(
-            api.clone(),
-            wrapper::wrap,
-        ))
+        .layer(axum::middleware::from_fn_with_state(api.clone(), wrapper::wrap))
         .route("/readyz", get(|| async { "ok\n" }))
         .with_state(api)
 }

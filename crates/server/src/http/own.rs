@@ -25,15 +25,7 @@ pub(super) async fn images(State(api): State<Api>) -> Json<own::Images> {
         size_bytes: image.size_bytes,
         create_time: image.created_at,
     };
-    Json(own::Images {
-        images: api
-            .platform
-            .backend
-            .images()
-            .into_iter()
-            .map(image)
-            .collect(),
-    })
+    Json(own::Images { images: api.platform.backend.images().into_iter().map(image).collect() })
 }
 
 /// Where an imported image comes from and what it is called.
@@ -58,28 +50,14 @@ pub(super) async fn import(
     let upload = match &import.path {
         Some(_) => None,
         None => Some(
-            receive(&uploads, body)
-                .await
-                .map_err(|error| ApiError::Internal(format!("the upload failed: {error}")))?,
+            receive(&uploads, body).await.map_err(|error| ApiError::Internal(format!("the upload failed: {error}")))?,
         ),
     };
-    let path = import
-        .path
-        .as_deref()
-        .or(upload.as_ref().map(tempfile::NamedTempFile::path));
-    let path = path
-        .ok_or_else(|| ApiError::FailedPrecondition("name a path or send an archive".to_owned()))?;
+    let path = import.path.as_deref().or(upload.as_ref().map(tempfile::NamedTempFile::path));
+    let path = path.ok_or_else(|| ApiError::FailedPrecondition("name a path or send an archive".to_owned()))?;
     let entrypoint = import.entrypoint.into_iter().collect();
-    let pinned = api
-        .platform
-        .backend
-        .import(path, &import.name, entrypoint)
-        .await
-        .map_err(refused)?;
-    Ok(Json(own::Imported {
-        reference: pinned.reference,
-        digest: pinned.digest,
-    }))
+    let pinned = api.platform.backend.import(path, &import.name, entrypoint).await.map_err(refused)?;
+    Ok(Json(own::Imported { reference: pinned.reference, digest: pinned.digest }))
 }
 
 /// Writes the body to a file that goes away with the value.

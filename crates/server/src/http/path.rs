@@ -33,11 +33,9 @@ struct Segments {
 impl Place {
     /// The region; an error where the path names all of them and one is needed.
     pub(super) fn one_region(&self) -> Result<Region, Failure> {
-        self.region.clone().ok_or_else(|| {
-            Failure(ApiError::FailedPrecondition(
-                "name one region instead of -".to_owned(),
-            ))
-        })
+        self.region
+            .clone()
+            .ok_or_else(|| Failure(ApiError::FailedPrecondition("name one region instead of -".to_owned())))
     }
 
     /// The project's id.
@@ -53,10 +51,7 @@ impl FromRequestParts<Api> for Place {
         let Path(segments) = Path::<Segments>::from_request_parts(parts, api)
             .await
             .map_err(|error| Failure(ApiError::FailedPrecondition(error.body_text())))?;
-        let host = parts
-            .extensions
-            .get::<HostRegion>()
-            .and_then(|host| host.0.clone());
+        let host = parts.extensions.get::<HostRegion>().and_then(|host| host.0.clone());
         let region = match segments.location.as_deref() {
             Some("-") => None,
             Some(region) => Some(Region::new(region)),
@@ -68,11 +63,6 @@ impl FromRequestParts<Api> for Place {
             None => (last, None),
         };
         let project = crate::app::projects::find(&api.platform, &segments.project)?;
-        Ok(Self {
-            project,
-            region,
-            name,
-            verb,
-        })
+        Ok(Self { project, region, name, verb })
     }
 }

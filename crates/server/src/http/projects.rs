@@ -8,10 +8,7 @@ use super::Api;
 use super::error::Failure;
 use crate::app;
 
-pub(super) async fn get(
-    State(api): State<Api>,
-    Path(project): Path<String>,
-) -> Result<Json<Project>, Failure> {
+pub(super) async fn get(State(api): State<Api>, Path(project): Path<String>) -> Result<Json<Project>, Failure> {
     let found = app::projects::find(&api.platform, &project)?.project;
     Ok(Json(Project::active(found.id.as_str(), found.number)))
 }

@@ -27,17 +27,10 @@ pub(super) async fn list(
 ) -> Result<Json<run_v1::ListRevisionsResponse>, Failure> {
     let selector = app::selector::parse(query.label_selector.as_deref().unwrap_or_default())?;
     let found = app::revisions::list(&api.platform, &place.project_id(), place.region.as_ref())?;
-    let items = found
-        .iter()
-        .map(|revision| render(&api, revision))
-        .filter(|revision| {
-            let labels = revision.metadata.as_ref().map(|metadata| &metadata.labels);
-            selector.matches(|name| {
-                labels
-                    .and_then(|labels| labels.get(name))
-                    .map(String::as_str)
-            })
-        });
+    let items = found.iter().map(|revision| render(&api, revision)).filter(|revision| {
+        let labels = revision.metadata.as_ref().map(|metadata| &metadata.labels);
+        selector.matches(|name| labels.and_then(|labels| labels.get(name)).map(String::as_str))
+    });
     Ok(Json(run_v1::ListRevisionsResponse {
         api_version: Some("serving.knative.dev/v1".to_owned()),
         kind: Some("RevisionList".to_owned()),
@@ -47,19 +40,10 @@ pub(super) async fn list(
     }))
 }
 
-pub(super) async fn get(
-    State(api): State<Api>,
-    place: Place,
-) -> Result<Json<run_v1::Revision>, Failure> {
-    let key = RevisionKey {
-        project: place.project_id(),
-        region: place.one_region()?,
-        name: RevisionName::new(&place.name),
-    };
-    Ok(Json(render(
-        &api,
-        &app::revisions::get(&api.platform, &key)?,
-    )))
+pub(super) async fn get(State(api): State<Api>, place: Place) -> Result<Json<run_v1::Revision>, Failure> {
+    let key =
+        RevisionKey { project: place.project_id(), region: place.one_region()?, name: RevisionName::new(&place.name) };
+    Ok(Json(render(&api, &app::revisions::get(&api.platform, &key)?)))
 }
 
 fn render(api: &Api, revision: &Versioned<Revision>) -> run_v1::Revision {

@@ -16,11 +16,7 @@ pub(super) async fn get(
 ) -> Result<Json<service_usage::Service>, Failure> {
     let found = app::projects::find(&api.platform, &project)?;
     let enabled = found.enabled_apis.contains(&service);
-    Ok(Json(service_usage::Service::new(
-        found.project.number,
-        &service,
-        enabled,
-    )))
+    Ok(Json(service_usage::Service::new(found.project.number, &service, enabled)))
 }
 
 pub(super) async fn enable(
@@ -28,16 +24,9 @@ pub(super) async fn enable(
     Path((project, service)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
     let Some(name) = service.strip_suffix(":enable") else {
-        return Ok(not_served(
-            &Method::POST,
-            &format!("projects/{project}/services/{service}"),
-        ));
+        return Ok(not_served(&Method::POST, &format!("projects/{project}/services/{service}")));
     };
     let found = app::projects::find(&api.platform, &project)?;
     app::projects::enable_api(&api.platform, &found, name)?;
-    Ok(Json(service_usage::Operation::enabled(
-        found.project.number,
-        name,
-    ))
-    .into_response())
+    Ok(Json(service_usage::Operation::enabled(found.project.number, name)).into_response())
 }

@@ -15,15 +15,8 @@ use crate::auth;
 
 /// First labels of the hosts that `homerun gcloud-env` gives gcloud; regional calls have `REGION-`
 /// before them.
-const API_HOSTS: [&str; 7] = [
-    "run",
-    "serviceusage",
-    "logging",
-    "iam",
-    "cloudresourcemanager",
-    "cloudquotas",
-    "monitoring",
-];
+const API_HOSTS: [&str; 7] =
+    ["run", "serviceusage", "logging", "iam", "cloudresourcemanager", "cloudquotas", "monitoring"];
 
 /// The region that a regional API host names, `us-central1` of `us-central1-run.localhost`.
 #[derive(Debug, Clone)]
@@ -54,10 +47,7 @@ pub(super) async fn wrap(State(api): State<Api>, mut request: Request, next: Nex
 fn admit(api: &Api, request: &Request) -> Result<(auth::Caller, HostRegion), Failure> {
     let region = own_host(request.uri(), request.method(), api)?;
     let caller = auth::bearer(request.headers()).and_then(|token| api.auth.caller(token));
-    Ok((
-        caller.ok_or(Failure(ApiError::Unauthenticated))?,
-        HostRegion(region),
-    ))
+    Ok((caller.ok_or(Failure(ApiError::Unauthenticated))?, HostRegion(region)))
 }
 
 /// gcloud sends whole URLs, as to a proxy. Only homerun's own API hosts are answered, so this port is
@@ -69,23 +59,15 @@ fn own_host(uri: &Uri, method: &Method, api: &Api) -> Result<Option<Region>, Fai
         )))
     };
     if method == Method::CONNECT {
-        return Err(foreign(
-            uri.authority().map_or("it", |authority| authority.as_str()),
-        ));
+        return Err(foreign(uri.authority().map_or("it", |authority| authority.as_str())));
     }
     let Some(host) = uri.host() else {
         return Ok(None);
     };
-    if host
-        .parse()
-        .is_ok_and(|ip: std::net::IpAddr| ip == api.control.ip())
-        || host == "localhost"
-    {
+    if host.parse().is_ok_and(|ip: std::net::IpAddr| ip == api.control.ip()) || host == "localhost" {
         return Ok(None);
     }
-    let label = host
-        .strip_suffix(".localhost")
-        .ok_or_else(|| foreign(host))?;
+    let label = host.strip_suffix(".localhost").ok_or_else(|| foreign(host))?;
     for name in API_HOSTS {
         match label.strip_suffix(name) {
             Some("") => return Ok(None),

@@ -105,15 +105,10 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened or is no database of homerun.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |source| StoreError::Open {
-            path: path.display().to_string(),
-            source,
-        };
+        let failed = |source| StoreError::Open { path: path.display().to_string(), source };
         let connection = Connection::open(path).map_err(failed)?;
         connection
-            .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;",
-            )
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
             .and_then(|()| connection.execute_batch(SCHEMA))
             .map_err(failed)?;
         Ok(Self {
@@ -138,10 +133,7 @@ impl Store {
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // A panic inside a transaction has rolled it back, so the connection is fit for use.
-        self.inner
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` in one transaction, durable when this returns.
@@ -165,9 +157,5 @@ fn next(transaction: &rusqlite::Transaction<'_>, counter: &str) -> Result<u64> {
         "INSERT INTO counters (name, value) VALUES (?1, 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1",
         [counter],
     )?;
-    Ok(transaction.query_row(
-        "SELECT value FROM counters WHERE name = ?1",
-        [counter],
-        |row| row.get(0),
-    )?)
+    Ok(transaction.query_row("SELECT value FROM counters WHERE name = ?1", [counter], |row| row.get(0))?)
 }

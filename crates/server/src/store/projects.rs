@@ -54,11 +54,7 @@ impl Store {
         self.write(|transaction| {
             transaction.execute(
                 "INSERT INTO projects (id, number, body) VALUES (?1, ?2, ?3)",
-                params![
-                    project.project.id.as_str(),
-                    project.project.number,
-                    serde_json::to_string(project)?
-                ],
+                params![project.project.id.as_str(), project.project.number, serde_json::to_string(project)?],
             )?;
             Ok(())
         })
@@ -71,20 +67,12 @@ impl Store {
     pub fn enable_api(&self, id: &ProjectId, api: &str) -> Result<()> {
         self.write(|transaction| {
             let body: Option<String> = transaction
-                .query_row(
-                    "SELECT body FROM projects WHERE id = ?1",
-                    [id.as_str()],
-                    |row| row.get(0),
-                )
+                .query_row("SELECT body FROM projects WHERE id = ?1", [id.as_str()], |row| row.get(0))
                 .optional()?;
-            let mut project: StoredProject =
-                serde_json::from_str(&body.ok_or(StoreError::Conflict)?)?;
+            let mut project: StoredProject = serde_json::from_str(&body.ok_or(StoreError::Conflict)?)?;
             project.enabled_apis.insert(api.to_owned());
             let body = serde_json::to_string(&project)?;
-            transaction.execute(
-                "UPDATE projects SET body = ?2 WHERE id = ?1",
-                params![id.as_str(), body],
-            )?;
+            transaction.execute("UPDATE projects SET body = ?2 WHERE id = ?1", params![id.as_str(), body])?;
             Ok(())
         })?;
         self.signal();

@@ -36,10 +36,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn all_revisions(&self) -> Result<Vec<Versioned<Revision>>> {
-        self.select_revisions(
-            "SELECT version, body FROM revisions ORDER BY project, region, name",
-            params![],
-        )
+        self.select_revisions("SELECT version, body FROM revisions ORDER BY project, region, name", params![])
     }
 
     /// Stores what the loops found out about a revision.
@@ -59,16 +56,11 @@ impl Store {
         })
     }
 
-    fn select_revisions(
-        &self,
-        query: &str,
-        values: &[&dyn rusqlite::ToSql],
-    ) -> Result<Vec<Versioned<Revision>>> {
+    fn select_revisions(&self, query: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Versioned<Revision>>> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(query)?;
         let rows = statement.query_map(values, columns)?;
-        let mut revisions: Vec<Versioned<Revision>> =
-            rows.map(|row| read(row?)).collect::<Result<_>>()?;
+        let mut revisions: Vec<Versioned<Revision>> = rows.map(|row| read(row?)).collect::<Result<_>>()?;
         revisions.sort_by_key(|revision| revision.value.generation);
         Ok(revisions)
     }
@@ -96,8 +88,5 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<(u64, String)> {
 }
 
 fn read((version, body): (u64, String)) -> Result<Versioned<Revision>> {
-    Ok(Versioned {
-        version,
-        value: serde_json::from_str(&body)?,
-    })
+    Ok(Versioned { version, value: serde_json::from_str(&body)? })
 }

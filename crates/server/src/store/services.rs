@@ -15,7 +15,9 @@ impl Store {
     /// When the database fails.
     pub fn service(&self, key: &ServiceKey) -> Result<Option<Versioned<Service>>> {
         self.connection()
-            .prepare_cached("SELECT version, body, status FROM services WHERE project = ?1 AND region = ?2 AND name = ?3")?
+            .prepare_cached(
+                "SELECT version, body, status FROM services WHERE project = ?1 AND region = ?2 AND name = ?3",
+            )?
             .query_row(params![key.project.as_str(), key.region.as_str(), key.name.as_str()], columns)
             .optional()?
             .map(read)
@@ -26,19 +28,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn services(
-        &self,
-        project: &ProjectId,
-        region: Option<&Region>,
-    ) -> Result<Vec<Versioned<Service>>> {
+    pub fn services(&self, project: &ProjectId, region: Option<&Region>) -> Result<Vec<Versioned<Service>>> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
             "SELECT version, body, status FROM services WHERE project = ?1 AND (?2 IS NULL OR region = ?2) ORDER BY name, region",
         )?;
-        let rows = statement.query_map(
-            params![project.as_str(), region.map(Region::as_str)],
-            columns,
-        )?;
+        let rows = statement.query_map(params![project.as_str(), region.map(Region::as_str)], columns)?;
         rows.map(|row| read(row?)).collect()
     }
 
@@ -48,9 +43,8 @@ impl Store {
     /// When the database fails.
     pub fn all_services(&self) -> Result<Vec<Versioned<Service>>> {
         let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT version, body, status FROM services ORDER BY project, region, name",
-        )?;
+        let mut statement =
+            connection.prepare_cached("SELECT version, body, status FROM services ORDER BY project, region, name")?;
         let rows = statement.query_map([], columns)?;
         rows.map(|row| read(row?)).collect()
     }
@@ -60,18 +54,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Exists`] or [`StoreError::Conflict`], and then nothing was written.
-    pub fn put_service(
-        &self,
-        service: &Service,
-        revision: Option<&Revision>,
-        expected: Option<u64>,
-    ) -> Result<u64> {
+    pub fn put_service(&self, service: &Service, revision: Option<&Revision>, expected: Option<u64>) -> Result<u64> {
         let (body, status) = encode(service)?;
-        let (project, region, name) = (
-            service.key.project.as_str(),
-            service.key.region.as_str(),
-            service.key.name.as_str(),
-        );
+        let (project, region, name) =
+            (service.key.project.as_str(), service.key.region.as_str(), service.key.name.as_str());
         let version = self.write(|transaction| {
             let version = next(transaction, "version")?;
             let changed = match expected {
@@ -120,18 +106,9 @@ impl Store {
     pub fn delete_service(&self, key: &ServiceKey) -> Result<()> {
         self.write(|transaction| {
             let names = params![key.project.as_str(), key.region.as_str(), key.name.as_str()];
-            transaction.execute(
-                "DELETE FROM services WHERE project = ?1 AND region = ?2 AND name = ?3",
-                names,
-            )?;
-            transaction.execute(
-                "DELETE FROM revisions WHERE project = ?1 AND region = ?2 AND service = ?3",
-                names,
-            )?;
-            transaction.execute(
-                "DELETE FROM policies WHERE resource = ?1",
-                [key.to_string()],
-            )?;
+            transaction.execute("DELETE FROM services WHERE project = ?1 AND region = ?2 AND name = ?3", names)?;
+            transaction.execute("DELETE FROM revisions WHERE project = ?1 AND region = ?2 AND service = ?3", names)?;
+            transaction.execute("DELETE FROM policies WHERE resource = ?1", [key.to_string()])?;
             Ok(())
         })?;
         self.signal();
@@ -153,9 +130,6 @@ fn read((version, body, status): Columns) -> Result<Versioned<Service>> {
 
 fn encode(service: &Service) -> Result<(String, String)> {
     let status = serde_json::to_string(&service.status)?;
-    let bare = Service {
-        status: ServiceStatus::default(),
-        ..service.clone()
-    };
+    let bare = Service { status: ServiceStatus::default(), ..service.clone() };
     Ok((serde_json::to_string(&bare)?, status))
 }

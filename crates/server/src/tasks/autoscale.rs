@@ -52,10 +52,7 @@ impl Autoscale {
                 waiting: load.waiting,
                 last_busy: load.last_busy,
             });
-            let state = self
-                .states
-                .remove(key)
-                .unwrap_or_else(|| ScaleState::seeded(running(platform, key), now));
+            let state = self.states.remove(key).unwrap_or_else(|| ScaleState::seeded(running(platform, key), now));
             let (state, wanted) = scale(spec, state, &sample, now);
             self.states.insert(key.clone(), state);
             desired.insert(key.clone(), wanted);
@@ -74,31 +71,18 @@ impl Autoscale {
         if self.seen_store == Some(version) {
             return;
         }
-        let (Ok(services), Ok(revisions)) = (
-            platform.store.all_services(),
-            platform.store.all_revisions(),
-        ) else {
+        let (Ok(services), Ok(revisions)) = (platform.store.all_services(), platform.store.all_revisions()) else {
             tracing::error!("autoscale could not read the store; it tries again");
             return;
         };
         self.seen_store = Some(version);
         self.specs.clear();
-        for service in services
-            .iter()
-            .map(|stored| &stored.value)
-            .filter(|service| service.deleted_at.is_none())
-        {
-            let addressed: BTreeSet<_> = service
-                .status
-                .traffic
-                .iter()
-                .map(|target| &target.revision)
-                .collect();
+        for service in services.iter().map(|stored| &stored.value).filter(|service| service.deleted_at.is_none()) {
+            let addressed: BTreeSet<_> = service.status.traffic.iter().map(|target| &target.revision).collect();
             for revision in revisions.iter().map(|stored| &stored.value) {
                 let own = revision.service_key() == service.key && revision.phase == Phase::Ready;
                 if own && addressed.contains(&revision.key.name) {
-                    self.specs
-                        .insert(revision.key.clone(), spec(platform, service, revision));
+                    self.specs.insert(revision.key.clone(), spec(platform, service, revision));
                 }
             }
         }
@@ -110,39 +94,20 @@ impl Autoscale {
 /// met by the revision that gets most of its traffic.
 fn spec(platform: &Platform, service: &Service, revision: &Revision) -> ScaleSpec {
     let (template, settings) = (&revision.template, &platform.config.services);
-    let busiest = service
-        .status
-        .traffic
-        .iter()
-        .max_by_key(|target| target.percent);
-    let leads =
-        busiest.is_some_and(|target| target.percent > 0 && target.revision == revision.key.name);
+    let busiest = service.status.traffic.iter().max_by_key(|target| target.percent);
+    let leads = busiest.is_some_and(|target| target.percent > 0 && target.revision == revision.key.name);
     let service_min = service.spec.min_instances.filter(|_| leads).unwrap_or(0);
-    let max = template
-        .max_instances
-        .unwrap_or(settings.default_max_instances);
-    let max = service
-        .spec
-        .max_instances
-        .map_or(max, |limit| limit.min(max));
-    let idle = template
-        .idle_timeout_seconds
-        .unwrap_or(if revision.gpus_per_instance() > 0 {
-            settings.idle_timeout_gpu_seconds
-        } else {
-            settings.idle_timeout_seconds
-        });
+    let max = template.max_instances.unwrap_or(settings.default_max_instances);
+    let max = service.spec.max_instances.map_or(max, |limit| limit.min(max));
+    let idle = template.idle_timeout_seconds.unwrap_or(if revision.gpus_per_instance() > 0 {
+        settings.idle_timeout_gpu_seconds
+    } else {
+        settings.idle_timeout_seconds
+    });
     ScaleSpec {
-        min: template
-            .min_instances
-            .unwrap_or(0)
-            .max(service_min)
-            .min(max),
+        min: template.min_instances.unwrap_or(0).max(service_min).min(max),
         max,
-        concurrency: template
-            .concurrency
-            .unwrap_or(settings.default_concurrency)
-            .max(1),
+        concurrency: template.concurrency.unwrap_or(settings.default_concurrency).max(1),
         idle_timeout: TimeDelta::seconds(i64::from(idle)),
     }
 }

@@ -20,14 +20,8 @@ pub(super) fn until(failures: &Failures) -> Timestamp {
 
 /// The failures with one more at `now`.
 pub(super) fn add(before: Option<&Failures>, message: String, now: Timestamp) -> Failures {
-    let count = before
-        .filter(|failures| now - failures.last < FORGIVEN)
-        .map_or(0, |failures| failures.count);
-    Failures {
-        count: count + 1,
-        last: now,
-        message,
-    }
+    let count = before.filter(|failures| now - failures.last < FORGIVEN).map_or(0, |failures| failures.count);
+    Failures { count: count + 1, last: now, message }
 }
 
 #[cfg(test)]

@@ -33,16 +33,11 @@ impl Pulls {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<RevisionKey>> {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn pull_all(
-    platform: &Arc<Platform>,
-    revision: &Revision,
-) -> Result<Vec<PulledImage>, PullError> {
+async fn pull_all(platform: &Arc<Platform>, revision: &Revision) -> Result<Vec<PulledImage>, PullError> {
     let mut images = Vec::new();
     for container in &revision.template.containers {
         let tell = |text: String| say(platform, &revision.key, &text);
@@ -56,8 +51,7 @@ fn say(platform: &Platform, key: &RevisionKey, text: &str) {
     let Ok(Some(stored)) = platform.store.revision(key) else {
         return;
     };
-    if let Some(revision) = status::progress(&stored.value, "Deploying", text, platform.clock.now())
-    {
+    if let Some(revision) = status::progress(&stored.value, "Deploying", text, platform.clock.now()) {
         // Progress that could not be written is progress not shown; the pull itself goes on.
         if platform.store.update_revision(&revision).is_ok() {
             platform.live.reconcile.notify_one();
@@ -74,10 +68,8 @@ fn finish(platform: &Platform, key: &RevisionKey, outcome: Result<Vec<PulledImag
             let driver = platform.backend.driver().map(|driver| driver.cuda);
             let gpu = stored.value.template.gpu_container();
             let warning = gpu.zip(driver).and_then(|(index, cuda)| {
-                let own = stored.value.template.containers[index]
-                    .env
-                    .iter()
-                    .map(|var| format!("{}={}", var.name, var.value));
+                let own =
+                    stored.value.template.containers[index].env.iter().map(|var| format!("{}={}", var.name, var.value));
                 let env: Vec<String> = images.get(index)?.env.iter().cloned().chain(own).collect();
                 homerun_backend::gpu::driver_warning(&env, cuda)
             });
@@ -94,12 +86,7 @@ fn finish(platform: &Platform, key: &RevisionKey, outcome: Result<Vec<PulledImag
                 PullError::Unusable { .. } => "ContainerImageUnusable",
                 PullError::Unavailable { .. } => "ContainerImageUnavailable",
             };
-            status::without_image(
-                &stored.value,
-                reason,
-                &error.to_string(),
-                platform.clock.now(),
-            )
+            status::without_image(&stored.value, reason, &error.to_string(), platform.clock.now())
         }
     };
     if let Err(error) = platform.store.update_revision(&revision) {

@@ -52,10 +52,7 @@ pub async fn run(platform: Arc<Platform>) {
     let mut reconcile = Reconcile::default();
     loop {
         if let Err(error) = reconcile.pass(&platform).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a pass of reconcile failed; it tries again"
-            );
+            tracing::error!(error = &error as &dyn std::error::Error, "a pass of reconcile failed; it tries again");
         }
         tokio::select! {
             _ = store.changed() => {}
@@ -76,12 +73,7 @@ impl Reconcile {
         let version = platform.store.version();
         if self.intent.version != Some(version) {
             self.intent.services = platform.store.all_services()?;
-            self.intent.revisions = platform
-                .store
-                .all_revisions()?
-                .into_iter()
-                .map(|stored| stored.value)
-                .collect();
+            self.intent.revisions = platform.store.all_revisions()?.into_iter().map(|stored| stored.value).collect();
             self.intent.version = Some(version);
         }
         let instances = platform.backend.list();
@@ -96,12 +88,7 @@ impl Reconcile {
         self.judge(platform, &instances)?;
         let instances = platform.backend.list();
         self.write_status(platform)?;
-        routes::publish(
-            platform,
-            self.intent.services.iter().map(|s| &s.value),
-            &self.intent.revisions,
-            &instances,
-        );
+        routes::publish(platform, self.intent.services.iter().map(|s| &s.value), &self.intent.revisions, &instances);
         self.finish_deletions(platform, &instances)
     }
 
@@ -114,9 +101,7 @@ impl Reconcile {
             let key = &instance.spec.revision;
             match &instance.state {
                 InstanceState::Ready if self.noted.insert(id.clone()) => {
-                    if let (Some(begun), Some(ready)) =
-                        (instance.stamps.creating, instance.stamps.ready)
-                    {
+                    if let (Some(begun), Some(ready)) = (instance.stamps.creating, instance.stamps.ready) {
                         let seconds = (ready - begun).as_seconds_f64();
                         let mean = live.start_seconds.entry(key.clone()).or_insert(seconds);
                         *mean = 0.7 * *mean + 0.3 * seconds;
@@ -124,12 +109,7 @@ impl Reconcile {
                     live.failures.remove(key);
                 }
                 InstanceState::Failed(failure) => {
-                    let Some(revision) = self
-                        .intent
-                        .revisions
-                        .iter()
-                        .find(|revision| &revision.key == key)
-                    else {
+                    let Some(revision) = self.intent.revisions.iter().find(|revision| &revision.key == key) else {
                         continue;
                     };
                     let message = status::explain(revision, failure).1;
@@ -140,23 +120,16 @@ impl Reconcile {
                 _ => {}
             }
         }
-        self.noted
-            .retain(|id| instances.iter().any(|instance| &instance.spec.id == id));
-        live.draining
-            .retain(|id| instances.iter().any(|instance| &instance.spec.id == id));
+        self.noted.retain(|id| instances.iter().any(|instance| &instance.spec.id == id));
+        live.draining.retain(|id| instances.iter().any(|instance| &instance.spec.id == id));
     }
 
     /// Lets deploying revisions become ready or fail.
-    fn judge(
-        &mut self,
-        platform: &Platform,
-        instances: &[ObservedInstance],
-    ) -> Result<(), StoreError> {
+    fn judge(&mut self, platform: &Platform, instances: &[ObservedInstance]) -> Result<(), StoreError> {
         let now = platform.clock.now();
         let denied = platform.live.lock().denied.clone();
         for revision in &mut self.intent.revisions {
-            let Some(next) = status::judge(revision, instances, denied.get(&revision.key), now)
-            else {
+            let Some(next) = status::judge(revision, instances, denied.get(&revision.key), now) else {
                 continue;
             };
             match platform.store.update_revision(&next) {
@@ -174,12 +147,7 @@ impl Reconcile {
         let now = platform.clock.now();
         let in_flight: BTreeMap<InstanceId, u32> = instances
             .iter()
-            .map(|instance| {
-                (
-                    instance.spec.id.clone(),
-                    platform.ingress.in_flight(&instance.spec.id),
-                )
-            })
+            .map(|instance| (instance.spec.id.clone(), platform.ingress.in_flight(&instance.spec.id)))
             .filter(|(_, count)| *count > 0)
             .collect();
         let plan = {
@@ -193,26 +161,13 @@ impl Reconcile {
                         .get(&revision.key)
                         .copied()
                         .unwrap_or_else(|| running(instances, &revision.key)),
-                    may_start: live
-                        .failures
-                        .get(&revision.key)
-                        .is_none_or(|failures| back_off::until(failures) <= now)
+                    may_start: live.failures.get(&revision.key).is_none_or(|failures| back_off::until(failures) <= now)
                         && !revision.images.is_empty(),
                 })
                 .collect();
-            let seen = Seen {
-                instances,
-                draining: &live.draining,
-                in_flight: &in_flight,
-            };
+            let seen = Seen { instances, draining: &live.draining, in_flight: &in_flight };
             let mut ledger = Ledger::new(platform.gpus.devices.clone(), instances);
-            let plan = rollout::rollout(
-                &intents,
-                seen,
-                (&mut ledger, &platform.gpus.quotas),
-                now,
-                &mut new_id,
-            );
+            let plan = rollout::rollout(&intents, seen, (&mut ledger, &platform.gpus.quotas), now, &mut new_id);
             live.denied = plan.denied;
             for action in &plan.actions {
                 match action {
@@ -247,28 +202,16 @@ impl Reconcile {
     fn serving(&self) -> BTreeSet<RevisionKey> {
         let of = |service: &Service| {
             let (project, region) = (service.key.project.clone(), service.key.region.clone());
-            let names = service
-                .status
-                .traffic
-                .iter()
-                .map(|target| target.revision.clone());
+            let names = service.status.traffic.iter().map(|target| target.revision.clone());
             names
-                .map(move |name| RevisionKey {
-                    project: project.clone(),
-                    region: region.clone(),
-                    name,
-                })
+                .map(move |name| RevisionKey { project: project.clone(), region: region.clone(), name })
                 .collect::<Vec<_>>()
         };
         self.alive().flat_map(of).collect()
     }
 
     fn alive(&self) -> impl Iterator<Item = &Service> {
-        self.intent
-            .services
-            .iter()
-            .map(|stored| &stored.value)
-            .filter(|service| service.deleted_at.is_none())
+        self.intent.services.iter().map(|stored| &stored.value).filter(|service| service.deleted_at.is_none())
     }
 
     fn write_status(&mut self, platform: &Platform) -> Result<(), StoreError> {
@@ -276,17 +219,14 @@ impl Reconcile {
         for service in &mut self.intent.services {
             let status = status::service(&service.value, &self.intent.revisions, now);
             if status != service.value.status {
-                platform
-                    .store
-                    .put_status(&service.value.key, service.version, &status)?;
+                platform.store.put_status(&service.value.key, service.version, &status)?;
                 service.value.status = status;
                 platform.live.autoscale.notify_one();
             }
         }
         let serving = self.serving();
         for revision in &mut self.intent.revisions {
-            let Some(next) = status::activity(revision, serving.contains(&revision.key), now)
-            else {
+            let Some(next) = status::activity(revision, serving.contains(&revision.key), now) else {
                 continue;
             };
             if platform.store.update_revision(&next).is_ok() {
@@ -297,24 +237,12 @@ impl Reconcile {
     }
 
     /// Removes deleted services of which nothing runs any more.
-    fn finish_deletions(
-        &self,
-        platform: &Platform,
-        instances: &[ObservedInstance],
-    ) -> Result<(), StoreError> {
-        for service in self
-            .intent
-            .services
-            .iter()
-            .map(|stored| &stored.value)
-            .filter(|s| s.deleted_at.is_some())
-        {
+    fn finish_deletions(&self, platform: &Platform, instances: &[ObservedInstance]) -> Result<(), StoreError> {
+        for service in self.intent.services.iter().map(|stored| &stored.value).filter(|s| s.deleted_at.is_some()) {
             let key = &service.key;
             let runs = instances.iter().any(|instance| {
                 let of = &instance.spec;
-                of.service == key.name
-                    && of.revision.project == key.project
-                    && of.revision.region == key.region
+                of.service == key.name && of.revision.project == key.project && of.revision.region == key.region
             });
             if !runs {
                 platform.store.delete_service(key)?;
@@ -326,10 +254,7 @@ impl Reconcile {
 
 /// Instances that a revision has; what is wanted of one that the scaler has not looked at yet.
 fn running(instances: &[ObservedInstance], revision: &RevisionKey) -> u32 {
-    instances
-        .iter()
-        .filter(|instance| &instance.spec.revision == revision && !instance.state.is_over())
-        .count() as u32
+    instances.iter().filter(|instance| &instance.spec.revision == revision && !instance.state.is_over()).count() as u32
 }
 
 fn new_id(revision: &Revision) -> InstanceId {

@@ -27,22 +27,13 @@ pub(super) fn publish<'a>(
     revisions: &[Revision],
     instances: &[ObservedInstance],
 ) {
-    let mut table = RouteTable {
-        hosts: HashMap::new(),
-        revisions: HashMap::new(),
-    };
+    let mut table = RouteTable { hosts: HashMap::new(), revisions: HashMap::new() };
     for service in services.filter(|service| service.deleted_at.is_none()) {
         add_hosts(platform, service, &mut table);
     }
     let live = platform.live.lock();
-    for revision in revisions
-        .iter()
-        .filter(|revision| revision.phase == Phase::Ready)
-    {
-        table.revisions.insert(
-            revision.key.clone(),
-            revision_route(platform, &live, revision, instances),
-        );
+    for revision in revisions.iter().filter(|revision| revision.phase == Phase::Ready) {
+        table.revisions.insert(revision.key.clone(), revision_route(platform, &live, revision, instances));
     }
     drop(live);
     platform.ingress.publish(table);
@@ -59,37 +50,14 @@ fn add_hosts(platform: &Platform, service: &Service, table: &mut RouteTable) {
             .store
             .policy(&service.key.to_string())
             .is_ok_and(|policy| policy.grants(iam::INVOKER, iam::ALL_USERS));
-    let route = |targets| {
-        Arc::new(Route {
-            service: service.key.clone(),
-            public,
-            targets,
-            unready: unready(service),
-        })
-    };
-    let shares = service
-        .status
-        .traffic
-        .iter()
-        .filter(|target| target.percent > 0);
-    let targets = shares
-        .map(|target| Target {
-            revision: key(&target.revision),
-            percent: target.percent,
-        })
-        .collect();
-    table
-        .hosts
-        .insert(platform.host(&service.key, None), route(targets));
+    let route = |targets| Arc::new(Route { service: service.key.clone(), public, targets, unready: unready(service) });
+    let shares = service.status.traffic.iter().filter(|target| target.percent > 0);
+    let targets = shares.map(|target| Target { revision: key(&target.revision), percent: target.percent }).collect();
+    table.hosts.insert(platform.host(&service.key, None), route(targets));
     for target in &service.status.traffic {
         if let Some(tag) = &target.tag {
-            let all = vec![Target {
-                revision: key(&target.revision),
-                percent: 100,
-            }];
-            table
-                .hosts
-                .insert(platform.host(&service.key, Some(tag)), route(all));
+            let all = vec![Target { revision: key(&target.revision), percent: 100 }];
+            table.hosts.insert(platform.host(&service.key, Some(tag)), route(all));
         }
     }
 }
@@ -97,9 +65,7 @@ fn add_hosts(platform: &Platform, service: &Service, table: &mut RouteTable) {
 /// What a service without any revision that can serve answers.
 fn unready(service: &Service) -> Option<Refusal> {
     let ready = condition::get(&service.status.conditions, ConditionType::Ready)?;
-    (ready.status == condition::Status::False).then(|| Refusal::CannotStart {
-        message: ready.message.clone(),
-    })
+    (ready.status == condition::Status::False).then(|| Refusal::CannotStart { message: ready.message.clone() })
 }
 
 fn revision_route(
@@ -111,41 +77,22 @@ fn revision_route(
     let (template, now) = (&revision.template, platform.clock.now());
     let endpoints: Vec<Endpoint> = instances
         .iter()
-        .filter(|instance| {
-            instance.spec.revision == revision.key && instance.state == InstanceState::Ready
-        })
+        .filter(|instance| instance.spec.revision == revision.key && instance.state == InstanceState::Ready)
         .filter(|instance| !live.draining.contains(&instance.spec.id))
-        .map(|instance| Endpoint {
-            instance: instance.spec.id.clone(),
-            ingress: instance.spec.ingress.clone(),
-        })
+        .map(|instance| Endpoint { instance: instance.spec.id.clone(), ingress: instance.spec.ingress.clone() })
         .collect();
-    let starts = live
-        .start_seconds
-        .get(&revision.key)
-        .copied()
-        .unwrap_or(0.0)
-        * STARTS_TO_WAIT;
-    let failing = live
-        .failures
-        .get(&revision.key)
-        .filter(|failures| back_off::until(failures) > now);
+    let starts = live.start_seconds.get(&revision.key).copied().unwrap_or(0.0) * STARTS_TO_WAIT;
+    let failing = live.failures.get(&revision.key).filter(|failures| back_off::until(failures) > now);
     let refuse_late = match live.denied.get(&revision.key) {
-        Some(denied) => Refusal::QuotaExceeded {
-            message: denied.to_string(),
-        },
+        Some(denied) => Refusal::QuotaExceeded { message: denied.to_string() },
         None => Refusal::NoInstance,
     };
     RevisionRoute {
-        concurrency: template
-            .concurrency
-            .unwrap_or(platform.config.services.default_concurrency),
+        concurrency: template.concurrency.unwrap_or(platform.config.services.default_concurrency),
         timeout: Duration::from_secs(u64::from(template.timeout_seconds.unwrap_or(300))),
         refuse_now: failing
             .filter(|_| endpoints.is_empty())
-            .map(|failures| Refusal::CannotStart {
-                message: failures.message.clone(),
-            }),
+            .map(|failures| Refusal::CannotStart { message: failures.message.clone() }),
         endpoints,
         max_wait: LEAST_WAIT.max(Duration::from_secs_f64(starts)),
         refuse_late,

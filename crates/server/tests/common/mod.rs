@@ -41,16 +41,9 @@ impl Stack {
             ..Config::default()
         };
         change(&mut config);
-        let up = up::start(config, Arc::new(SystemClock))
-            .await
-            .expect("homerun starts");
+        let up = up::start(config, Arc::new(SystemClock)).await.expect("homerun starts");
         let token = std::fs::read_to_string(dir.path().join("token")).expect("the token is there");
-        Self {
-            up,
-            dir,
-            client: client(),
-            token,
-        }
+        Self { up, dir, client: client(), token }
     }
 
     pub async fn end(self) -> TempDir {
@@ -58,16 +51,9 @@ impl Stack {
         self.dir
     }
 
-    pub async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Value>,
-    ) -> (StatusCode, Value) {
-        let mut request = self
-            .client
-            .request(method, format!("http://{}{path}", self.up.control))
-            .bearer_auth(&self.token);
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request =
+            self.client.request(method, format!("http://{}{path}", self.up.control)).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -93,16 +79,12 @@ impl Stack {
         let begun = Instant::now();
         loop {
             let service = self.get(&format!("{SERVICES}/{name}")).await;
-            let current =
-                service["status"]["observedGeneration"] == service["metadata"]["generation"];
+            let current = service["status"]["observedGeneration"] == service["metadata"]["generation"];
             let ready = condition(&service, "Ready");
             if current && (ready["status"] == "True" || ready["status"] == "False") {
                 return ready;
             }
-            assert!(
-                begun.elapsed() < Duration::from_secs(60),
-                "{name} did not settle: {service:#}"
-            );
+            assert!(begun.elapsed() < Duration::from_secs(60), "{name} did not settle: {service:#}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -117,10 +99,7 @@ impl Stack {
     /// A user's request to a service.
     pub async fn visit(&self, name: &str, path: &str) -> (StatusCode, String) {
         let host = format!("{name}-100000000001.us-central1.run.localhost");
-        let request = self
-            .client
-            .get(format!("http://{}{path}", self.up.ingress))
-            .header("host", host);
+        let request = self.client.get(format!("http://{}{path}", self.up.ingress)).header("host", host);
         let response = request.send().await.expect("an answer");
         (response.status(), response.text().await.unwrap_or_default())
     }
@@ -133,10 +112,7 @@ impl Stack {
             if holds(&status) {
                 return status;
             }
-            assert!(
-                begun.elapsed() < Duration::from_secs(30),
-                "never: {what}: {status:#}"
-            );
+            assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}: {status:#}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -144,30 +120,17 @@ impl Stack {
 
 pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .timeout(Duration::from_secs(40))
-        .build()
-        .expect("a client")
+    reqwest::Client::builder().timeout(Duration::from_secs(40)).build().expect("a client")
 }
 
 pub fn condition(service: &Value, kind: &str) -> Value {
-    let conditions = service["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    conditions
-        .into_iter()
-        .find(|condition| condition["type"] == kind)
-        .unwrap_or(Value::Null)
+    let conditions = service["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or(Value::Null)
 }
 
 /// A service as gcloud sends it for `deploy NAME --image IMAGE [--gpu 1]`.
 pub fn service(name: &str, image: &str, gpu: bool) -> Value {
-    let limits = if gpu {
-        json!({"nvidia.com/gpu": "1"})
-    } else {
-        json!({})
-    };
+    let limits = if gpu { json!({"nvidia.com/gpu": "1"}) } else { json!({}) };
     json!({
         "apiVersion": "serving.knative.dev/v1", "kind": "Service",
         "metadata": {"name": name, "namespace": "demo", "annotations": {}, "labels": {}},

@@ -24,14 +24,8 @@ pub(super) const URLS: &str = "run.googleapis.com/urls";
 pub(super) const LOCATION: &str = "cloud.googleapis.com/location";
 
 /// Annotations and labels that the server writes; a client that sends them back means nothing by it.
-pub(super) const SYSTEM: [&str; 6] = [
-    CREATOR,
-    LAST_MODIFIER,
-    INGRESS_STATUS,
-    URLS,
-    LOCATION,
-    "run.googleapis.com/operation-id",
-];
+pub(super) const SYSTEM: [&str; 6] =
+    [CREATOR, LAST_MODIFIER, INGRESS_STATUS, URLS, LOCATION, "run.googleapis.com/operation-id"];
 
 /// A map of annotations that is read name by name; what is left at the end has no meaning here.
 pub(super) struct Reader<'a> {
@@ -43,45 +37,30 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// Takes an annotation; an empty one counts as absent.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
-        self.left
-            .remove(name)
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
+        self.left.remove(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
     /// Takes an annotation that `parse` understands.
-    pub(super) fn parsed<T>(
-        &mut self,
-        name: &str,
-        right: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<T> {
+    pub(super) fn parsed<T>(&mut self, name: &str, right: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let text = self.text(name)?;
         let value = parse(&text);
         if value.is_none() {
             let field = format!("{}[{name}]", self.path);
-            self.violations.push(Violation::new(
-                field,
-                format!("'{text}' is not valid; it must be {right}."),
-            ));
+            self.violations.push(Violation::new(field, format!("'{text}' is not valid; it must be {right}.")));
         }
         value
     }
 
     pub(super) fn boolean(&mut self, name: &str) -> Option<bool> {
-        self.parsed(name, "'true' or 'false'", |text| {
-            match text.to_ascii_lowercase().as_str() {
-                "true" => Some(true),
-                "false" => Some(false),
-                _ => None,
-            }
+        self.parsed(name, "'true' or 'false'", |text| match text.to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
         })
     }
 
     pub(super) fn count(&mut self, name: &str) -> Option<u32> {
-        self.parsed(name, "a whole number that is not negative", |text| {
-            text.parse().ok()
-        })
+        self.parsed(name, "a whole number that is not negative", |text| text.parse().ok())
     }
 }
 

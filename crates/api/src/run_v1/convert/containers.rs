@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use homerun_model::container::{
-    Check, Container, EnvVar, Port, Probe, Protocol, Volume, VolumeMount, VolumeSource,
-};
+use homerun_model::container::{Check, Container, EnvVar, Port, Probe, Protocol, Volume, VolumeMount, VolumeSource};
 use homerun_model::gpu::GPU_RESOURCE;
 use homerun_model::quantity::{Cpu, Memory};
 use homerun_model::violation::Violation;
@@ -30,41 +28,26 @@ impl Problems<'_> {
         let value = value?;
         let number = u32::try_from(value).ok();
         if number.is_none() {
-            self.add(
-                field(),
-                &format!("{value} is not valid; it must not be negative."),
-            );
+            self.add(field(), &format!("{value} is not valid; it must not be negative."));
         }
         number
     }
 }
 
-pub(super) fn container(
-    wire: wire::Container,
-    path: &str,
-    problems: &mut Problems<'_>,
-) -> Container {
+pub(super) fn container(wire: wire::Container, path: &str, problems: &mut Problems<'_>) -> Container {
     refuse_unsupported(&wire, path, problems);
     let resources = wire.resources.unwrap_or_default();
     problems.refuse(
-        resources
-            .requests
-            .keys()
-            .any(|name| !["cpu", "memory", GPU_RESOURCE].contains(&name.as_str())),
+        resources.requests.keys().any(|name| !["cpu", "memory", GPU_RESOURCE].contains(&name.as_str())),
         format!("{path}.resources.requests"),
     );
-    let mut limits: BTreeMap<String, String> = resources
-        .limits
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .collect();
+    let mut limits: BTreeMap<String, String> =
+        resources.limits.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let mut limit = |name: &str| limits.remove(name);
     let (cpu, memory, gpu) = (limit("cpu"), limit("memory"), limit(GPU_RESOURCE));
     let mut quantity = |name: &str, text: &str, right: &str| {
-        problems.add(
-            format!("{path}.resources.limits[{name}]"),
-            &format!("'{text}' is not valid; it must be {right}."),
-        );
+        problems
+            .add(format!("{path}.resources.limits[{name}]"), &format!("'{text}' is not valid; it must be {right}."));
     };
     let cpu = cpu.and_then(|text| {
         Cpu::parse(&text).or_else(|| {
@@ -96,15 +79,9 @@ pub(super) fn container(
         memory,
         gpu_count,
         other_limits: limits,
-        startup_probe: wire
-            .startup_probe
-            .and_then(|p| probe(p, &format!("{path}.startupProbe"), problems)),
-        liveness_probe: wire
-            .liveness_probe
-            .and_then(|p| probe(p, &format!("{path}.livenessProbe"), problems)),
-        readiness_probe: wire
-            .readiness_probe
-            .and_then(|p| probe(p, &format!("{path}.readinessProbe"), problems)),
+        startup_probe: wire.startup_probe.and_then(|p| probe(p, &format!("{path}.startupProbe"), problems)),
+        liveness_probe: wire.liveness_probe.and_then(|p| probe(p, &format!("{path}.livenessProbe"), problems)),
+        readiness_probe: wire.readiness_probe.and_then(|p| probe(p, &format!("{path}.readinessProbe"), problems)),
         volume_mounts: wire.volume_mounts.into_iter().map(volume_mount).collect(),
     }
 }
@@ -115,19 +92,11 @@ fn refuse_unsupported(wire: &wire::Container, path: &str, problems: &mut Problem
         (!wire.env_from.is_empty(), "envFrom"),
         (given(&wire.image_pull_policy), "imagePullPolicy"),
         (
-            wire.security_context
-                .as_ref()
-                .is_some_and(|context| *context != wire::SecurityContext::default()),
+            wire.security_context.as_ref().is_some_and(|context| *context != wire::SecurityContext::default()),
             "securityContext",
         ),
-        (
-            given(&wire.termination_message_path),
-            "terminationMessagePath",
-        ),
-        (
-            given(&wire.termination_message_policy),
-            "terminationMessagePolicy",
-        ),
+        (given(&wire.termination_message_path), "terminationMessagePath"),
+        (given(&wire.termination_message_policy), "terminationMessagePolicy"),
         (wire.sandbox_launcher == Some(true), "sandboxLauncher"),
     ] {
         problems.refuse(there, format!("{path}.{name}"));
@@ -141,10 +110,7 @@ fn environment(wire: Vec<wire::EnvVar>, path: &str, problems: &mut Problems<'_>)
             let message = "Secrets are not supported by homerun yet; give a value.";
             problems.add(format!("{path}.env[{index}].valueFrom"), message);
         }
-        env.push(EnvVar {
-            name: var.name.unwrap_or_default(),
-            value: var.value.unwrap_or_default(),
-        });
+        env.push(EnvVar { name: var.name.unwrap_or_default(), value: var.value.unwrap_or_default() });
     }
     env
 }
@@ -158,23 +124,14 @@ fn port(wire: Vec<wire::ContainerPort>, path: &str, problems: &mut Problems<'_>)
         None | Some("" | "http1") => Protocol::Http1,
         Some("h2c") => Protocol::H2c,
         Some(other) => {
-            problems.add(
-                format!("{path}.ports[0].name"),
-                &format!("'{other}' is not valid; it must be 'http1' or 'h2c'."),
-            );
+            problems
+                .add(format!("{path}.ports[0].name"), &format!("'{other}' is not valid; it must be 'http1' or 'h2c'."));
             Protocol::Http1
         }
     };
-    let tcp = port
-        .protocol
-        .as_deref()
-        .is_none_or(|protocol| ["", "TCP"].contains(&protocol));
+    let tcp = port.protocol.as_deref().is_none_or(|protocol| ["", "TCP"].contains(&protocol));
     problems.refuse(!tcp, format!("{path}.ports[0].protocol"));
-    let number = problems
-        .number(port.container_port, || {
-            format!("{path}.ports[0].containerPort")
-        })
-        .unwrap_or(8080);
+    let number = problems.number(port.container_port, || format!("{path}.ports[0].containerPort")).unwrap_or(8080);
     Some(Port { protocol, number })
 }
 
@@ -184,31 +141,22 @@ fn probe(wire: wire::Probe, path: &str, problems: &mut Problems<'_>) -> Option<P
         + usize::from(wire.grpc.is_some())
         + usize::from(wire.tcp_socket.is_some());
     if checks != 1 {
-        problems.add(
-            path.to_owned(),
-            "Exactly one of httpGet, tcpSocket and grpc must be given.",
-        );
+        problems.add(path.to_owned(), "Exactly one of httpGet, tcpSocket and grpc must be given.");
         return None;
     }
     let port = |port: Option<i32>, name: &str, problems: &mut Problems<'_>| {
         problems.number(port, || format!("{path}.{name}.port"))
     };
     let check = if let Some(http) = wire.http_get {
+        problems.refuse(http.host.is_some_and(|host| !host.is_empty()), format!("{path}.httpGet.host"));
         problems.refuse(
-            http.host.is_some_and(|host| !host.is_empty()),
-            format!("{path}.httpGet.host"),
-        );
-        problems.refuse(
-            http.scheme
-                .is_some_and(|scheme| !["", "HTTP"].contains(&scheme.as_str())),
+            http.scheme.is_some_and(|scheme| !["", "HTTP"].contains(&scheme.as_str())),
             format!("{path}.httpGet.scheme"),
         );
-        let headers = http.http_headers.into_iter().map(|header| {
-            (
-                header.name.unwrap_or_default(),
-                header.value.unwrap_or_default(),
-            )
-        });
+        let headers = http
+            .http_headers
+            .into_iter()
+            .map(|header| (header.name.unwrap_or_default(), header.value.unwrap_or_default()));
         Check::Http {
             path: http.path.filter(|path| !path.is_empty()),
             port: port(http.port, "httpGet", problems),
@@ -221,13 +169,8 @@ fn probe(wire: wire::Probe, path: &str, problems: &mut Problems<'_>) -> Option<P
         }
     } else {
         let tcp = wire.tcp_socket.unwrap_or_default();
-        problems.refuse(
-            tcp.host.is_some_and(|host| !host.is_empty()),
-            format!("{path}.tcpSocket.host"),
-        );
-        Check::Tcp {
-            port: port(tcp.port, "tcpSocket", problems),
-        }
+        problems.refuse(tcp.host.is_some_and(|host| !host.is_empty()), format!("{path}.tcpSocket.host"));
+        Check::Tcp { port: port(tcp.port, "tcpSocket", problems) }
     };
     let mut number = |value, name: &str| problems.number(value, || format!("{path}.{name}"));
     Some(Probe {
@@ -258,45 +201,30 @@ pub(super) fn volume(wire: wire::Volume, path: &str, problems: &mut Problems<'_>
         (wire.config_map.is_some(), "configMap"),
     ] {
         if there {
-            problems.add(
-                format!("{path}.{name}"),
-                "Volumes of this kind are not supported by homerun yet; emptyDir is.",
-            );
+            problems
+                .add(format!("{path}.{name}"), "Volumes of this kind are not supported by homerun yet; emptyDir is.");
         }
     }
     let empty = wire.empty_dir.unwrap_or_default();
     let medium = empty.medium.as_deref().unwrap_or("Memory");
-    problems.refuse(
-        !["", "Memory"].contains(&medium),
-        format!("{path}.emptyDir.medium"),
-    );
-    let size_limit = empty
-        .size_limit
-        .filter(|size| !size.is_empty())
-        .and_then(|text| {
-            let size = Memory::parse(&text);
-            if size.is_none() {
-                problems.add(
-                    format!("{path}.emptyDir.sizeLimit"),
-                    &format!("'{text}' is not valid; it must be an amount such as '256Mi'."),
-                );
-            }
-            size
-        });
-    Volume {
-        name: wire.name.unwrap_or_default(),
-        source: VolumeSource::EmptyDir { size_limit },
-    }
+    problems.refuse(!["", "Memory"].contains(&medium), format!("{path}.emptyDir.medium"));
+    let size_limit = empty.size_limit.filter(|size| !size.is_empty()).and_then(|text| {
+        let size = Memory::parse(&text);
+        if size.is_none() {
+            problems.add(
+                format!("{path}.emptyDir.sizeLimit"),
+                &format!("'{text}' is not valid; it must be an amount such as '256Mi'."),
+            );
+        }
+        size
+    });
+    Volume { name: wire.name.unwrap_or_default(), source: VolumeSource::EmptyDir { size_limit } }
 }
 
 pub(super) fn container_to_wire(container: &Container) -> wire::Container {
     let mut limits = container.other_limits.clone();
     limits.extend(container.cpu.map(|cpu| ("cpu".to_owned(), cpu.to_string())));
-    limits.extend(
-        container
-            .memory
-            .map(|memory| ("memory".to_owned(), memory.to_string())),
-    );
+    limits.extend(container.memory.map(|memory| ("memory".to_owned(), memory.to_string())));
     let gpus = container.gpu_count.filter(|count| *count > 0);
     limits.extend(gpus.map(|count| (GPU_RESOURCE.to_owned(), count.to_string())));
     wire::Container {
@@ -308,17 +236,10 @@ pub(super) fn container_to_wire(container: &Container) -> wire::Container {
         env: container
             .env
             .iter()
-            .map(|var| wire::EnvVar {
-                name: some(&var.name),
-                value: some(&var.value),
-                value_from: None,
-            })
+            .map(|var| wire::EnvVar { name: some(&var.name), value: some(&var.value), value_from: None })
             .collect(),
         ports: container.port.iter().map(port_to_wire).collect(),
-        resources: Some(wire::ResourceRequirements {
-            limits,
-            requests: BTreeMap::new(),
-        }),
+        resources: Some(wire::ResourceRequirements { limits, requests: BTreeMap::new() }),
         startup_probe: container.startup_probe.as_ref().map(probe_to_wire),
         liveness_probe: container.liveness_probe.as_ref().map(probe_to_wire),
         readiness_probe: container.readiness_probe.as_ref().map(probe_to_wire),
@@ -341,11 +262,7 @@ fn port_to_wire(port: &Port) -> wire::ContainerPort {
         Protocol::Http1 => "http1",
         Protocol::H2c => "h2c",
     };
-    wire::ContainerPort {
-        container_port: i32::try_from(port.number).ok(),
-        name: some(name),
-        protocol: None,
-    }
+    wire::ContainerPort { container_port: i32::try_from(port.number).ok(), name: some(name), protocol: None }
 }
 
 fn probe_to_wire(probe: &Probe) -> wire::Probe {
@@ -359,21 +276,9 @@ fn probe_to_wire(probe: &Probe) -> wire::Probe {
         ..wire::Probe::default()
     };
     match &probe.check {
-        Check::Tcp { port } => {
-            wire.tcp_socket = Some(wire::TcpSocketAction {
-                host: None,
-                port: number(*port),
-            })
-        }
-        Check::Http {
-            path,
-            port,
-            headers,
-        } => {
-            let header = |(name, value): &(String, String)| wire::HttpHeader {
-                name: some(name),
-                value: some(value),
-            };
+        Check::Tcp { port } => wire.tcp_socket = Some(wire::TcpSocketAction { host: None, port: number(*port) }),
+        Check::Http { path, port, headers } => {
+            let header = |(name, value): &(String, String)| wire::HttpHeader { name: some(name), value: some(value) };
             wire.http_get = Some(wire::HttpGetAction {
                 path: path.clone(),
                 port: number(*port),
@@ -382,10 +287,7 @@ fn probe_to_wire(probe: &Probe) -> wire::Probe {
             });
         }
         Check::Grpc { port, service } => {
-            wire.grpc = Some(wire::GrpcAction {
-                port: number(*port),
-                service: service.clone(),
-            });
+            wire.grpc = Some(wire::GrpcAction { port: number(*port), service: service.clone() });
         }
     }
     wire
@@ -394,15 +296,8 @@ fn probe_to_wire(probe: &Probe) -> wire::Probe {
 pub(super) fn volume_to_wire(volume: &Volume) -> wire::Volume {
     let VolumeSource::EmptyDir { size_limit } = &volume.source;
     let size_limit = size_limit.map(|size| size.to_string());
-    let empty_dir = Some(wire::EmptyDirVolumeSource {
-        medium: some("Memory"),
-        size_limit,
-    });
-    wire::Volume {
-        name: some(&volume.name),
-        empty_dir,
-        ..wire::Volume::default()
-    }
+    let empty_dir = Some(wire::EmptyDirVolumeSource { medium: some("Memory"), size_limit });
+    wire::Volume { name: some(&volume.name), empty_dir, ..wire::Volume::default() }
 }
 
 /// A text, absent if empty.

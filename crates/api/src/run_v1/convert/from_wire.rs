@@ -26,10 +26,7 @@ pub struct ParsedService {
 /// Reads a service, and everything about it that cannot be read or honoured.
 pub fn service_from_wire(wire: wire::Service) -> (ParsedService, Vec<Violation>) {
     let mut violations = Vec::new();
-    for (given, right, field) in [
-        (&wire.api_version, API_VERSION, "apiVersion"),
-        (&wire.kind, "Service", "kind"),
-    ] {
+    for (given, right, field) in [(&wire.api_version, API_VERSION, "apiVersion"), (&wire.kind, "Service", "kind")] {
         if given.as_ref().is_some_and(|given| given != right) {
             violations.push(Violation::new(field, format!("must be '{right}'.")));
         }
@@ -38,18 +35,11 @@ pub fn service_from_wire(wire: wire::Service) -> (ParsedService, Vec<Violation>)
     let resource_version = version(metadata.resource_version.as_deref(), &mut violations);
     let spec = wire.spec.unwrap_or_default();
     if spec.template.is_none() {
-        violations.push(Violation::new(
-            "spec.template",
-            "is missing; it says what the revisions of the service run.",
-        ));
+        violations.push(Violation::new("spec.template", "is missing; it says what the revisions of the service run."));
     }
     let template = template(spec.template.unwrap_or_default(), &mut violations);
-    let traffic = spec
-        .traffic
-        .into_iter()
-        .enumerate()
-        .map(|(index, target)| traffic(target, index, &mut violations))
-        .collect();
+    let traffic =
+        spec.traffic.into_iter().enumerate().map(|(index, target)| traffic(target, index, &mut violations)).collect();
     let mut annotations = Reader {
         left: without_system(metadata.annotations),
         path: "metadata.annotations",
@@ -61,9 +51,7 @@ pub fn service_from_wire(wire: wire::Service) -> (ParsedService, Vec<Violation>)
         |text| match text {
             "all" => Some(IngressSetting::All),
             "internal" => Some(IngressSetting::Internal),
-            "internal-and-cloud-load-balancing" => {
-                Some(IngressSetting::InternalAndCloudLoadBalancing)
-            }
+            "internal-and-cloud-load-balancing" => Some(IngressSetting::InternalAndCloudLoadBalancing),
             _ => None,
         },
     );
@@ -77,23 +65,14 @@ pub fn service_from_wire(wire: wire::Service) -> (ParsedService, Vec<Violation>)
         traffic,
         ingress,
     };
-    (
-        ParsedService {
-            spec,
-            resource_version,
-        },
-        violations,
-    )
+    (ParsedService { spec, resource_version }, violations)
 }
 
 fn version(text: Option<&str>, violations: &mut Vec<Violation>) -> Option<u64> {
     let text = text.filter(|text| !text.is_empty())?;
     let version = text.parse().ok();
     if version.is_none() {
-        violations.push(Violation::new(
-            "metadata.resourceVersion",
-            format!("'{text}' is no version of this service."),
-        ));
+        violations.push(Violation::new("metadata.resourceVersion", format!("'{text}' is no version of this service.")));
     }
     version
 }
@@ -103,47 +82,27 @@ fn without_system(mut map: BTreeMap<String, String>) -> BTreeMap<String, String>
     map
 }
 
-fn traffic(
-    wire: wire::TrafficTarget,
-    index: usize,
-    violations: &mut Vec<Violation>,
-) -> TrafficTarget {
+fn traffic(wire: wire::TrafficTarget, index: usize, violations: &mut Vec<Violation>) -> TrafficTarget {
     let field = |name: &str| format!("spec.traffic[{index}].{name}");
     let revision = wire.revision_name.filter(|name| !name.is_empty());
     match (&revision, wire.latest_revision) {
         (None, None | Some(false)) => {
-            violations.push(Violation::new(
-                field("revisionName"),
-                "must be given unless latestRevision is true.",
-            ));
+            violations.push(Violation::new(field("revisionName"), "must be given unless latestRevision is true."));
         }
         (Some(_), Some(true)) => {
-            violations.push(Violation::new(
-                field("latestRevision"),
-                "must not be true where revisionName is given.",
-            ));
+            violations.push(Violation::new(field("latestRevision"), "must not be true where revisionName is given."));
         }
         _ => {}
     }
     if wire.configuration_name.is_some_and(|name| !name.is_empty()) {
-        violations.push(Violation::new(
-            field("configurationName"),
-            "This field is not supported.",
-        ));
+        violations.push(Violation::new(field("configurationName"), "This field is not supported."));
     }
     let percent = wire.percent.unwrap_or(0);
     let percent = u32::try_from(percent).unwrap_or_else(|_| {
-        violations.push(Violation::new(
-            field("percent"),
-            format!("{percent} is not valid; it must be from 0 to 100."),
-        ));
+        violations.push(Violation::new(field("percent"), format!("{percent} is not valid; it must be from 0 to 100.")));
         0
     });
-    TrafficTarget {
-        revision: revision.map(RevisionName::new),
-        percent,
-        tag: wire.tag.filter(|tag| !tag.is_empty()),
-    }
+    TrafficTarget { revision: revision.map(RevisionName::new), percent, tag: wire.tag.filter(|tag| !tag.is_empty()) }
 }
 
 fn template(wire: wire::RevisionTemplate, violations: &mut Vec<Violation>) -> RevisionTemplate {
@@ -151,94 +110,65 @@ fn template(wire: wire::RevisionTemplate, violations: &mut Vec<Violation>) -> Re
     let spec = wire.spec.unwrap_or_default();
     let mut problems = Problems(violations);
     let path = "spec.template.spec";
-    problems.refuse(
-        spec.enable_service_links == Some(true),
-        format!("{path}.enableServiceLinks"),
-    );
-    problems.refuse(
-        !spec.image_pull_secrets.is_empty(),
-        format!("{path}.imagePullSecrets"),
-    );
-    problems.refuse(
-        spec.runtime_class_name.is_some_and(|name| !name.is_empty()),
-        format!("{path}.runtimeClassName"),
-    );
+    problems.refuse(spec.enable_service_links == Some(true), format!("{path}.enableServiceLinks"));
+    problems.refuse(!spec.image_pull_secrets.is_empty(), format!("{path}.imagePullSecrets"));
+    problems.refuse(spec.runtime_class_name.is_some_and(|name| !name.is_empty()), format!("{path}.runtimeClassName"));
     problems.refuse(spec.sandboxes.is_some(), format!("{path}.sandboxes"));
     let containers = spec.containers.into_iter().enumerate();
-    let containers = containers
-        .map(|(index, c)| container(c, &format!("{path}.containers[{index}]"), &mut problems))
-        .collect();
+    let containers =
+        containers.map(|(index, c)| container(c, &format!("{path}.containers[{index}]"), &mut problems)).collect();
     let volumes = spec.volumes.into_iter().enumerate();
-    let volumes = volumes
-        .map(|(index, v)| volume(v, &format!("{path}.volumes[{index}]"), &mut problems))
-        .collect();
+    let volumes = volumes.map(|(index, v)| volume(v, &format!("{path}.volumes[{index}]"), &mut problems)).collect();
     let mut selectors = spec.node_selector;
-    let gpu_type = selectors
-        .remove(ACCELERATOR_SELECTOR)
-        .filter(|gpu| !gpu.is_empty())
-        .map(GpuType::new);
+    let gpu_type = selectors.remove(ACCELERATOR_SELECTOR).filter(|gpu| !gpu.is_empty()).map(GpuType::new);
     let mut number = |value: Option<i32>, field: &str| {
         let value = value?;
         let number = u32::try_from(value).ok();
         if number.is_none() {
             let field = format!("{path}.{field}");
-            violations.push(Violation::new(
-                field,
-                format!("{value} is not valid; it must not be negative."),
-            ));
+            violations.push(Violation::new(field, format!("{value} is not valid; it must not be negative.")));
         }
         number
     };
     // Knative's 0 stands for the platform's own default.
-    let concurrency =
-        number(spec.container_concurrency, "containerConcurrency").filter(|count| *count > 0);
+    let concurrency = number(spec.container_concurrency, "containerConcurrency").filter(|count| *count > 0);
     let timeout_seconds = number(spec.timeout_seconds, "timeoutSeconds");
-    let mut annotations = Reader {
-        left: without_system(metadata.annotations),
-        path: "spec.template.metadata.annotations",
-        violations,
-    };
     RevisionTemplate {
         name: metadata.name.filter(|name| !name.is_empty()),
         labels: without_system(metadata.labels),
-        container_dependencies: annotations
-            .parsed(
-                name::DEPENDENCIES,
-                "a JSON object of lists such as {\"app\": [\"db\"]}",
-                |text| serde_json::from_str(text).ok(),
-            )
-            .unwrap_or_default(),
-        gpu_zonal_redundancy: annotations
-            .boolean(name::NO_ZONAL_REDUNDANCY)
-            .map(|disabled| !disabled),
-        min_instances: annotations.count(name::MIN_SCALE),
-        max_instances: annotations.count(name::MAX_SCALE),
-        cpu_throttling: annotations.boolean(name::CPU_THROTTLING),
-        startup_cpu_boost: annotations.boolean(name::STARTUP_BOOST),
-        execution_environment: annotations.parsed(
-            name::EXECUTION_ENVIRONMENT,
-            "'gen1' or 'gen2'",
-            |text| match text {
-                "gen1" => Some(ExecutionEnvironment::Gen1),
-                "gen2" => Some(ExecutionEnvironment::Gen2),
-                _ => None,
-            },
-        ),
-        session_affinity: annotations.boolean(name::SESSION_AFFINITY),
-        idle_timeout_seconds: annotations.parsed(
-            name::IDLE_TIMEOUT,
-            "a time such as '30s', '5m' or '1h'",
-            seconds,
-        ),
-        annotations: annotations.left,
         containers,
         volumes,
         concurrency,
         timeout_seconds,
-        service_account: spec
-            .service_account_name
-            .filter(|account| !account.is_empty()),
+        service_account: spec.service_account_name.filter(|account| !account.is_empty()),
         gpu_type,
         other_node_selectors: selectors,
+        ..annotated(metadata.annotations, violations)
+    }
+}
+
+/// What a template's annotations say.
+fn annotated(annotations: BTreeMap<String, String>, violations: &mut Vec<Violation>) -> RevisionTemplate {
+    let mut annotations =
+        Reader { left: without_system(annotations), path: "spec.template.metadata.annotations", violations };
+    let dependencies = "a JSON object of lists such as {\"app\": [\"db\"]}";
+    RevisionTemplate {
+        container_dependencies: annotations
+            .parsed(name::DEPENDENCIES, dependencies, |text| serde_json::from_str(text).ok())
+            .unwrap_or_default(),
+        gpu_zonal_redundancy: annotations.boolean(name::NO_ZONAL_REDUNDANCY).map(|disabled| !disabled),
+        min_instances: annotations.count(name::MIN_SCALE),
+        max_instances: annotations.count(name::MAX_SCALE),
+        cpu_throttling: annotations.boolean(name::CPU_THROTTLING),
+        startup_cpu_boost: annotations.boolean(name::STARTUP_BOOST),
+        execution_environment: annotations.parsed(name::EXECUTION_ENVIRONMENT, "'gen1' or 'gen2'", |text| match text {
+            "gen1" => Some(ExecutionEnvironment::Gen1),
+            "gen2" => Some(ExecutionEnvironment::Gen2),
+            _ => None,
+        }),
+        session_affinity: annotations.boolean(name::SESSION_AFFINITY),
+        idle_timeout_seconds: annotations.parsed(name::IDLE_TIMEOUT, "a time such as '30s', '5m' or '1h'", seconds),
+        annotations: annotations.left,
+        ..RevisionTemplate::default()
     }
 }

@@ -12,54 +12,28 @@ use crate::run_v1::types as wire;
 pub fn policy_from_wire(wire: wire::Policy) -> (Policy, Vec<Violation>) {
     let mut violations = Vec::new();
     if !wire.audit_configs.is_empty() {
-        violations.push(Violation::new(
-            "policy.auditConfigs",
-            "Audit settings are not supported by homerun yet.",
-        ));
+        violations.push(Violation::new("policy.auditConfigs", "Audit settings are not supported by homerun yet."));
     }
     let mut bindings = Vec::new();
     for (index, binding) in wire.bindings.into_iter().enumerate() {
         if binding.condition.is_some() {
             let field = format!("policy.bindings[{index}].condition");
-            violations.push(Violation::new(
-                field,
-                "Conditions are not supported by homerun yet.",
-            ));
+            violations.push(Violation::new(field, "Conditions are not supported by homerun yet."));
         }
         let role = binding.role.unwrap_or_default();
         if role.is_empty() {
             let field = format!("policy.bindings[{index}].role");
-            violations.push(Violation::new(
-                field,
-                "must be given, for instance 'roles/run.invoker'.",
-            ));
+            violations.push(Violation::new(field, "must be given, for instance 'roles/run.invoker'."));
         }
-        bindings.push(Binding {
-            role,
-            members: binding.members,
-        });
+        bindings.push(Binding { role, members: binding.members });
     }
     let etag = wire.etag.unwrap_or_default();
-    let etag = STANDARD
-        .decode(&etag)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .unwrap_or_else(|| {
-            violations.push(Violation::new(
-                "policy.etag",
-                format!("'{etag}' is no etag of this policy."),
-            ));
-            String::new()
-        });
+    let etag = STANDARD.decode(&etag).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| {
+        violations.push(Violation::new("policy.etag", format!("'{etag}' is no etag of this policy.")));
+        String::new()
+    });
     let version = u32::try_from(wire.version.unwrap_or(1)).unwrap_or(1);
-    (
-        Policy {
-            version,
-            bindings,
-            etag,
-        },
-        violations,
-    )
+    (Policy { version, bindings, etag }, violations)
 }
 
 /// Renders a policy.

@@ -54,10 +54,7 @@ fn service_metadata(service: &Service, place: &Place<'_>) -> wire::ObjectMeta {
     };
     add(name::INGRESS, ingress.to_owned());
     add(name::INGRESS_STATUS, ingress.to_owned());
-    for (name, count) in [
-        (name::SERVICE_MIN, spec.min_instances),
-        (name::SERVICE_MAX, spec.max_instances),
-    ] {
+    for (name, count) in [(name::SERVICE_MIN, spec.min_instances), (name::SERVICE_MAX, spec.max_instances)] {
         if let Some(count) = count {
             add(name, count.to_string());
         }
@@ -70,10 +67,7 @@ fn service_metadata(service: &Service, place: &Place<'_>) -> wire::ObjectMeta {
     wire::ObjectMeta {
         name: some(name),
         namespace: Some(place.project_number.to_string()),
-        self_link: Some(format!(
-            "/apis/{API_VERSION}/namespaces/{}/services/{name}",
-            place.project_number
-        )),
+        self_link: Some(format!("/apis/{API_VERSION}/namespaces/{}/services/{name}", place.project_number)),
         uid: some(&service.uid),
         resource_version: Some(place.resource_version.to_string()),
         generation: i32::try_from(service.generation).ok(),
@@ -114,19 +108,11 @@ fn status(service: &Service, place: &Place<'_>) -> wire::ServiceStatus {
     wire::ServiceStatus {
         observed_generation: i32::try_from(status.observed_generation).ok(),
         conditions: status.conditions.iter().map(condition).collect(),
-        latest_created_revision_name: status
-            .latest_created_revision
-            .as_ref()
-            .map(ToString::to_string),
-        latest_ready_revision_name: status
-            .latest_ready_revision
-            .as_ref()
-            .map(ToString::to_string),
+        latest_created_revision_name: status.latest_created_revision.as_ref().map(ToString::to_string),
+        latest_ready_revision_name: status.latest_ready_revision.as_ref().map(ToString::to_string),
         traffic: status.traffic.iter().map(target).collect(),
         url: ready.then(|| place.url.clone()),
-        address: ready.then(|| wire::Addressable {
-            url: Some(place.url.clone()),
-        }),
+        address: ready.then(|| wire::Addressable { url: Some(place.url.clone()) }),
     }
 }
 
@@ -157,12 +143,10 @@ fn template(template: &RevisionTemplate) -> wire::RevisionTemplate {
 fn template_annotations(template: &RevisionTemplate) -> BTreeMap<String, String> {
     let dependencies = (!template.container_dependencies.is_empty())
         .then(|| serde_json::to_string(&template.container_dependencies).unwrap_or_default());
-    let environment = template
-        .execution_environment
-        .map(|environment| match environment {
-            ExecutionEnvironment::Gen1 => "gen1".to_owned(),
-            ExecutionEnvironment::Gen2 => "gen2".to_owned(),
-        });
+    let environment = template.execution_environment.map(|environment| match environment {
+        ExecutionEnvironment::Gen1 => "gen1".to_owned(),
+        ExecutionEnvironment::Gen2 => "gen2".to_owned(),
+    });
     let number = |count: Option<u32>| count.map(|count| count.to_string());
     let boolean = |flag: Option<bool>| flag.map(|flag| flag.to_string());
     let known = [
@@ -173,41 +157,20 @@ fn template_annotations(template: &RevisionTemplate) -> BTreeMap<String, String>
         (name::EXECUTION_ENVIRONMENT, environment),
         (name::SESSION_AFFINITY, boolean(template.session_affinity)),
         (name::DEPENDENCIES, dependencies),
-        (
-            name::NO_ZONAL_REDUNDANCY,
-            boolean(template.gpu_zonal_redundancy.map(|redundant| !redundant)),
-        ),
-        (
-            name::IDLE_TIMEOUT,
-            template
-                .idle_timeout_seconds
-                .map(|seconds| format!("{seconds}s")),
-        ),
+        (name::NO_ZONAL_REDUNDANCY, boolean(template.gpu_zonal_redundancy.map(|redundant| !redundant))),
+        (name::IDLE_TIMEOUT, template.idle_timeout_seconds.map(|seconds| format!("{seconds}s"))),
     ];
     let mut annotations = template.annotations.clone();
-    annotations.extend(
-        known
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
-    );
+    annotations.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     annotations
 }
 
 fn revision_spec(template: &RevisionTemplate) -> wire::RevisionSpec {
     let mut node_selector = template.other_node_selectors.clone();
-    node_selector.extend(
-        template
-            .gpu_type
-            .as_ref()
-            .map(|gpu| (ACCELERATOR_SELECTOR.to_owned(), gpu.to_string())),
-    );
+    node_selector.extend(template.gpu_type.as_ref().map(|gpu| (ACCELERATOR_SELECTOR.to_owned(), gpu.to_string())));
     wire::RevisionSpec {
-        container_concurrency: template
-            .concurrency
-            .and_then(|count| i32::try_from(count).ok()),
-        timeout_seconds: template
-            .timeout_seconds
-            .and_then(|seconds| i32::try_from(seconds).ok()),
+        container_concurrency: template.concurrency.and_then(|count| i32::try_from(count).ok()),
+        timeout_seconds: template.timeout_seconds.and_then(|seconds| i32::try_from(seconds).ok()),
         service_account_name: template.service_account.clone(),
         containers: template.containers.iter().map(container_to_wire).collect(),
         volumes: template.volumes.iter().map(volume_to_wire).collect(),
@@ -217,11 +180,7 @@ fn revision_spec(template: &RevisionTemplate) -> wire::RevisionSpec {
 }
 
 /// Renders a revision.
-pub fn revision_to_wire(
-    revision: &Revision,
-    project_number: u64,
-    resource_version: u64,
-) -> wire::Revision {
+pub fn revision_to_wire(revision: &Revision, project_number: u64, resource_version: u64) -> wire::Revision {
     let (name, service) = (revision.key.name.as_str(), revision.service.as_str());
     let mut labels = revision.template.labels.clone();
     for (label, value) in [
@@ -232,10 +191,7 @@ pub fn revision_to_wire(
     ] {
         labels.insert(label.to_owned(), value.to_owned());
     }
-    labels.insert(
-        "serving.knative.dev/configurationGeneration".to_owned(),
-        revision.generation.to_string(),
-    );
+    labels.insert("serving.knative.dev/configurationGeneration".to_owned(), revision.generation.to_string());
     let mut annotations = template_annotations(&revision.template);
     annotations.insert(name::CREATOR.to_owned(), revision.creator.clone());
     let owner = wire::OwnerReference {
@@ -252,9 +208,7 @@ pub fn revision_to_wire(
         metadata: Some(wire::ObjectMeta {
             name: some(name),
             namespace: Some(project_number.to_string()),
-            self_link: Some(format!(
-                "/apis/{API_VERSION}/namespaces/{project_number}/revisions/{name}"
-            )),
+            self_link: Some(format!("/apis/{API_VERSION}/namespaces/{project_number}/revisions/{name}")),
             uid: some(&revision.uid),
             resource_version: Some(resource_version.to_string()),
             generation: Some(1),
@@ -280,9 +234,7 @@ fn revision_status(revision: &Revision) -> wire::RevisionStatus {
         ..wire::Condition::default()
     }));
     let ingress = revision.template.ingress_container();
-    let image = ingress
-        .and_then(|index| revision.images.get(index))
-        .map(|image| image.reference.clone());
+    let image = ingress.and_then(|index| revision.images.get(index)).map(|image| image.reference.clone());
     let containers = revision.template.containers.iter().zip(&revision.images);
     wire::RevisionStatus {
         observed_generation: Some(1),

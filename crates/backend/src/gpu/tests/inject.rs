@@ -11,21 +11,10 @@ use crate::gpu::{GpuSetting, Gpus, InjectError};
 #[test]
 fn g16_a_container_sees_its_own_device_and_the_driver_only() {
     let data_dir = tempfile::tempdir().unwrap();
-    let gpus = simulated(
-        "simulated:nvidia-l4=2,nvidia-rtx-pro-6000=1",
-        data_dir.path(),
-    );
-    let common = [
-        "/dev/nvidiactl",
-        "/dev/nvidia-uvm",
-        "/usr/local/nvidia/bin",
-        "/usr/local/nvidia/lib64",
-    ];
+    let gpus = simulated("simulated:nvidia-l4=2,nvidia-rtx-pro-6000=1", data_dir.path());
+    let common = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/usr/local/nvidia/bin", "/usr/local/nvidia/lib64"];
     for index in 0..3 {
-        let own = [
-            format!("/dev/nvidia{index}"),
-            format!("/usr/local/nvidia/homerun-simulated/{index}"),
-        ];
+        let own = [format!("/dev/nvidia{index}"), format!("/usr/local/nvidia/homerun-simulated/{index}")];
         let expected: Vec<_> = common.map(str::to_owned).into_iter().chain(own).collect();
         assert_eq!(destinations(&injected(&gpus, &[index], &[])), expected);
     }
@@ -67,20 +56,11 @@ fn g16_the_library_path_of_image_or_service_is_respected() {
     for (before, after) in [
         (
             &["PATH=/usr/bin:/bin"][..],
-            &[
-                "PATH=/usr/bin:/bin:/usr/local/nvidia/bin",
-                "LD_LIBRARY_PATH=/usr/local/nvidia/lib64",
-            ][..],
+            &["PATH=/usr/bin:/bin:/usr/local/nvidia/bin", "LD_LIBRARY_PATH=/usr/local/nvidia/lib64"][..],
         ),
         (
-            &[
-                "LD_LIBRARY_PATH=/opt/mine",
-                "PATH=/usr/local/nvidia/bin:/bin",
-            ],
-            &[
-                "LD_LIBRARY_PATH=/opt/mine",
-                "PATH=/usr/local/nvidia/bin:/bin",
-            ],
+            &["LD_LIBRARY_PATH=/opt/mine", "PATH=/usr/local/nvidia/bin:/bin"],
+            &["LD_LIBRARY_PATH=/opt/mine", "PATH=/usr/local/nvidia/bin:/bin"],
         ),
         (&["LD_LIBRARY_PATH="], &["LD_LIBRARY_PATH="]),
     ] {
@@ -103,10 +83,7 @@ fn an_unknown_device_changes_nothing() {
 #[test]
 fn the_generated_cdi_file_follows_the_published_schema() {
     let data_dir = tempfile::tempdir().unwrap();
-    simulated(
-        "simulated:nvidia-l4=2,nvidia-rtx-pro-6000=1",
-        data_dir.path(),
-    );
+    simulated("simulated:nvidia-l4=2,nvidia-rtx-pro-6000=1", data_dir.path());
     let file = parse_spec(&data_dir.path().join("gpu/cdi/homerun.json")).unwrap();
     validate_spec(&file).unwrap();
 }
@@ -115,28 +92,16 @@ fn the_generated_cdi_file_follows_the_published_schema() {
 fn simulated_devices_keep_their_ids_and_say_that_they_are_simulated() {
     let data_dir = tempfile::tempdir().unwrap();
     let before = simulated("simulated:nvidia-l4=2", data_dir.path());
-    let after = simulated(
-        "simulated:nvidia-rtx-pro-6000=1,nvidia-l4=2",
-        data_dir.path(),
-    );
+    let after = simulated("simulated:nvidia-rtx-pro-6000=1,nvidia-l4=2", data_dir.path());
     let ids = |gpus: &Gpus| -> Vec<DeviceId> {
         let devices = gpus.devices().iter();
-        devices
-            .filter(|device| device.gpu_type.as_str() == "nvidia-l4")
-            .map(|device| device.id.clone())
-            .collect()
+        devices.filter(|device| device.gpu_type.as_str() == "nvidia-l4").map(|device| device.id.clone()).collect()
     };
     assert_eq!(ids(&before), ids(&after));
     assert_ne!(ids(&before)[0], ids(&before)[1]);
     for device in after.devices() {
-        assert!(
-            device.simulated && device.product.ends_with(" (simulated)"),
-            "{device:?}"
-        );
-        assert!(
-            device.id.as_str().starts_with("GPU-") && device.id.as_str().len() == 40,
-            "{device:?}"
-        );
+        assert!(device.simulated && device.product.ends_with(" (simulated)"), "{device:?}");
+        assert!(device.id.as_str().starts_with("GPU-") && device.id.as_str().len() == 40, "{device:?}");
     }
     assert_eq!(after.devices()[2].index, 2);
     assert_eq!(after.devices()[2].memory_bytes >> 20, 23_034);
@@ -145,11 +110,7 @@ fn simulated_devices_keep_their_ids_and_say_that_they_are_simulated() {
 #[test]
 fn files_that_are_right_are_not_written_again() {
     let data_dir = tempfile::tempdir().unwrap();
-    let files = [
-        "bin/nvidia-smi",
-        "lib64/libcuda.so.535.129.03",
-        "lib64/libcuda.so.1",
-    ];
+    let files = ["bin/nvidia-smi", "lib64/libcuda.so.535.129.03", "lib64/libcuda.so.1"];
     let identity = |name: &&str| {
         let path = data_dir.path().join("gpu/nvidia").join(name);
         fs::symlink_metadata(path).unwrap().ino()
@@ -163,10 +124,7 @@ fn files_that_are_right_are_not_written_again() {
     fs::write(&tool, "damaged").unwrap();
     simulated("simulated:nvidia-l4=1", data_dir.path());
     assert!(fs::read(&tool).unwrap().starts_with(b"\x7fELF"));
-    assert_eq!(
-        fs::metadata(&tool).unwrap().permissions().mode() & 0o777,
-        0o755
-    );
+    assert_eq!(fs::metadata(&tool).unwrap().permissions().mode() & 0o777, 0o755);
 }
 
 #[test]
@@ -177,10 +135,7 @@ fn a_data_directory_that_cannot_be_written_is_named() {
     let types = homerun_model::gpu::published_types();
     let error = Gpus::open(&setting, &types, data_dir.path()).unwrap_err();
     let path = data_dir.path().join("gpu");
-    assert!(
-        error.to_string().contains(path.to_str().unwrap()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
 }
 
 #[test]
@@ -188,9 +143,6 @@ fn none_has_no_device_and_a_count_of_zero_neither() {
     for setting in ["none", "simulated:nvidia-l4=0"] {
         let data_dir = tempfile::tempdir().unwrap();
         assert_eq!(simulated(setting, data_dir.path()).devices(), []);
-        assert_eq!(
-            Path::new(data_dir.path()).join("gpu").exists(),
-            setting != "none"
-        );
+        assert_eq!(Path::new(data_dir.path()).join("gpu").exists(), setting != "none");
     }
 }

@@ -25,20 +25,13 @@ fn simulated(setting: &str, data_dir: &Path) -> Gpus {
 fn spec(env: &[&str]) -> Spec {
     let env: Vec<String> = env.iter().map(|pair| (*pair).to_owned()).collect();
     let process = ProcessBuilder::default().env(env).build().unwrap();
-    SpecBuilder::default()
-        .process(process)
-        .mounts(Vec::new())
-        .build()
-        .unwrap()
+    SpecBuilder::default().process(process).mounts(Vec::new()).build().unwrap()
 }
 
 /// The same with the devices at these indexes injected.
 fn injected(gpus: &Gpus, indexes: &[usize], env: &[&str]) -> Spec {
     let mut spec = spec(env);
-    let ids: Vec<DeviceId> = indexes
-        .iter()
-        .map(|index| gpus.devices()[*index].id.clone())
-        .collect();
+    let ids: Vec<DeviceId> = indexes.iter().map(|index| gpus.devices()[*index].id.clone()).collect();
     gpus.inject(&mut spec, &ids).unwrap();
     spec
 }
@@ -51,7 +44,5 @@ fn env(spec: &Spec) -> Vec<String> {
 /// Where the spec mounts something, in order.
 fn destinations(spec: &Spec) -> Vec<String> {
     let mounts = spec.mounts().iter().flatten();
-    mounts
-        .map(|mount| mount.destination().display().to_string())
-        .collect()
+    mounts.map(|mount| mount.destination().display().to_string()).collect()
 }

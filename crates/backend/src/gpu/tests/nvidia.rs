@@ -15,11 +15,7 @@ use crate::gpu::{Device, Gpus, InjectError, Inventory};
 fn host(folder: &Path, device_names: [&str; 2]) -> Gpus {
     let libraries = folder.join("usr/lib/x86_64-linux-gnu");
     fs::create_dir_all(&libraries).unwrap();
-    for name in [
-        "libcuda.so.550.54.15",
-        "libnvidia-ml.so.550.54.15",
-        "libunrelated.so.3",
-    ] {
+    for name in ["libcuda.so.550.54.15", "libnvidia-ml.so.550.54.15", "libunrelated.so.3"] {
         fs::write(libraries.join(name), name).unwrap();
     }
     for (target, name) in [
@@ -45,10 +41,7 @@ fn gpus(cdi_folders: Vec<PathBuf>) -> Gpus {
         memory_bytes: 23_034 << 20,
         simulated: false,
     };
-    let inventory = Inventory {
-        devices: vec![device(0), device(1)],
-        ..Inventory::default()
-    };
+    let inventory = Inventory { devices: vec![device(0), device(1)], ..Inventory::default() };
     Gpus::new(inventory, Registry::nvidia_in(cdi_folders))
 }
 
@@ -107,13 +100,7 @@ fn inject(gpus: &Gpus, index: usize, env: &[&str]) -> Result<Spec, InjectError> 
 /// Paths of the device nodes, and whether the device cgroup lets each be used.
 fn devices(spec: &Spec) -> Vec<(String, bool)> {
     let linux = spec.linux().as_ref().unwrap();
-    let rules = linux
-        .resources()
-        .as_ref()
-        .unwrap()
-        .devices()
-        .iter()
-        .flatten();
+    let rules = linux.resources().as_ref().unwrap().devices().iter().flatten();
     let rules: Vec<_> = rules.filter(|rule| rule.allow()).collect();
     let nodes = linux.devices().iter().flatten();
     nodes
@@ -136,21 +123,8 @@ fn g16_a_real_cdi_file_is_applied_and_shown_where_cloud_run_has_it() {
     let spec = inject(&gpus, 1, &["NVIDIA_VISIBLE_DEVICES=all"]).unwrap();
 
     let node = |path: &str| (path.to_owned(), true);
-    assert_eq!(
-        devices(&spec),
-        [
-            node("/dev/nvidiactl"),
-            node("/dev/nvidia-uvm"),
-            node("/dev/nvidia1")
-        ]
-    );
-    let hooks = spec
-        .hooks()
-        .as_ref()
-        .unwrap()
-        .create_container()
-        .as_ref()
-        .unwrap();
+    assert_eq!(devices(&spec), [node("/dev/nvidiactl"), node("/dev/nvidia-uvm"), node("/dev/nvidia1")]);
+    let hooks = spec.hooks().as_ref().unwrap().create_container().as_ref().unwrap();
     assert_eq!(hooks[0].path(), Path::new("/usr/bin/nvidia-cdi-hook"));
     assert_eq!(
         destinations(&spec),
@@ -170,31 +144,16 @@ fn g16_a_real_cdi_file_is_applied_and_shown_where_cloud_run_has_it() {
     );
     let mounts = spec.mounts().as_ref().unwrap();
     let [original, copy] = [&mounts[0], &mounts[7]];
-    assert_eq!(
-        (original.source(), original.options()),
-        (copy.source(), copy.options())
-    );
-    assert_eq!(
-        env(&spec),
-        [
-            "NVIDIA_VISIBLE_DEVICES=all",
-            "LD_LIBRARY_PATH=/usr/local/nvidia/lib64"
-        ]
-    );
+    assert_eq!((original.source(), original.options()), (copy.source(), copy.options()));
+    assert_eq!(env(&spec), ["NVIDIA_VISIBLE_DEVICES=all", "LD_LIBRARY_PATH=/usr/local/nvidia/lib64"]);
 }
 
 #[test]
 fn a_device_is_found_by_uuid_too() {
     let folder = tempfile::tempdir().unwrap();
-    let names = [
-        "GPU-00000000-1111-2222-3333-444444444444",
-        "GPU-00000001-1111-2222-3333-444444444444",
-    ];
+    let names = ["GPU-00000000-1111-2222-3333-444444444444", "GPU-00000001-1111-2222-3333-444444444444"];
     let gpus = host(folder.path(), names);
-    let paths: Vec<_> = devices(&inject(&gpus, 0, &[]).unwrap())
-        .into_iter()
-        .map(|node| node.0)
-        .collect();
+    let paths: Vec<_> = devices(&inject(&gpus, 0, &[]).unwrap()).into_iter().map(|node| node.0).collect();
     assert_eq!(paths, ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia0"]);
 }
 
@@ -203,13 +162,8 @@ fn without_a_cdi_file_start_up_and_error_say_how_to_make_one_and_it_is_then_foun
     let folder = tempfile::tempdir().unwrap();
     let gpus = gpus(vec![folder.path().join("cdi")]);
     let advice = "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml";
-    let [note] = gpus.notes() else {
-        panic!("one note expected: {:?}", gpus.notes())
-    };
-    assert!(
-        note.starts_with("containers cannot be given a GPU yet") && note.contains(advice),
-        "{note}"
-    );
+    let [note] = gpus.notes() else { panic!("one note expected: {:?}", gpus.notes()) };
+    assert!(note.starts_with("containers cannot be given a GPU yet") && note.contains(advice), "{note}");
     let error = inject(&gpus, 0, &[]).unwrap_err();
     assert!(matches!(error, InjectError::NoCdiFile { .. }));
     assert!(error.to_string().contains(advice), "{error}");
@@ -225,11 +179,7 @@ fn a_cdi_file_that_is_made_anew_counts_at_once() {
     inject(&gpus, 1, &[]).unwrap();
     let file = folder.path().join("cdi/nvidia.yaml");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(
-        &file,
-        text.replace("path: /dev/nvidia1,", "path: /dev/nvidia7,"),
-    )
-    .unwrap();
+    fs::write(&file, text.replace("path: /dev/nvidia1,", "path: /dev/nvidia7,")).unwrap();
     let nodes = devices(&inject(&gpus, 1, &[]).unwrap());
     assert_eq!(nodes.last().unwrap().0, "/dev/nvidia7");
 }
@@ -237,14 +187,9 @@ fn a_cdi_file_that_is_made_anew_counts_at_once() {
 #[test]
 fn an_outdated_cdi_file_is_told_from_a_missing_one() {
     let folder = tempfile::tempdir().unwrap();
-    let error = inject(&host(folder.path(), ["2", "3"]), 1, &[])
-        .unwrap_err()
-        .to_string();
+    let error = inject(&host(folder.path(), ["2", "3"]), 1, &[]).unwrap_err().to_string();
     assert!(error.contains("nvidia.com/gpu=1;"), "{error}");
-    assert!(
-        error.contains("`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` again"),
-        "{error}"
-    );
+    assert!(error.contains("`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` again"), "{error}");
 }
 
 #[test]
@@ -255,10 +200,7 @@ fn a_broken_cdi_file_is_named_unless_another_one_serves() {
     fs::write(broken.join("nvidia.yaml"), "cdiVersion: [").unwrap();
     let gpus_there = gpus(vec![broken.clone()]);
     let note = &gpus_there.notes()[0];
-    assert!(
-        note.contains("cannot be used: ") && note.contains("line 1"),
-        "the cause is missing: {note}"
-    );
+    assert!(note.contains("cannot be used: ") && note.contains("line 1"), "the cause is missing: {note}");
     let error = inject(&gpus_there, 0, &[]).unwrap_err();
     assert!(error.to_string().contains("broken/nvidia.yaml"), "{error}");
 
@@ -275,9 +217,7 @@ fn a_missing_device_node_is_an_error_and_changes_nothing() {
     let gpus = gpus(vec![folder.path().to_owned()]);
     let before = spec(&[]);
     let mut after = before.clone();
-    let error = gpus
-        .inject(&mut after, &[gpus.devices()[0].id.clone()])
-        .unwrap_err();
+    let error = gpus.inject(&mut after, &[gpus.devices()[0].id.clone()]).unwrap_err();
     assert!(matches!(error, InjectError::Edit { .. }), "{error:?}");
     assert_eq!(after, before);
 }

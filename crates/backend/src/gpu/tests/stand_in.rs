@@ -20,34 +20,16 @@ const CONTAINER_ROOT: u32 = 1_000_000;
 
 /// Runs `inside` in a mount namespace of its own whose root holds the spec's mounts and, read only,
 /// these folders of the host. Thread, namespace and mounts end together.
-fn in_container<T: Send>(
-    spec: &Spec,
-    host_folders: &[&str],
-    inside: impl FnOnce() -> T + Send,
-) -> T {
+fn in_container<T: Send>(spec: &Spec, host_folders: &[&str], inside: impl FnOnce() -> T + Send) -> T {
     let root = tempfile::tempdir().unwrap();
     let none = None::<&str>;
     let work = || {
         unshare(CloneFlags::CLONE_NEWNS).expect("these tests need root");
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        mount(
-            Some("tmpfs"),
-            root.path(),
-            Some("tmpfs"),
-            MsFlags::empty(),
-            none,
-        )
-        .unwrap();
-        let host = host_folders
-            .iter()
-            .map(|folder| (Path::new(folder), Path::new(folder)));
+        mount(Some("tmpfs"), root.path(), Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        let host = host_folders.iter().map(|folder| (Path::new(folder), Path::new(folder)));
         let own = spec.mounts().iter().flatten();
-        let own = own.map(|mount| {
-            (
-                mount.source().as_deref().unwrap(),
-                mount.destination().as_path(),
-            )
-        });
+        let own = own.map(|mount| (mount.source().as_deref().unwrap(), mount.destination().as_path()));
         for (source, destination) in host.chain(own) {
             let target = root.path().join(destination.strip_prefix("/").unwrap());
             if source.is_dir() {
@@ -76,15 +58,9 @@ fn run(spec: &Spec, program: &str, arguments: &[&str]) -> Output {
 }
 
 fn nvidia_smi(spec: &Spec, arguments: &[&str]) -> (i32, String, String) {
-    let output = in_container(spec, &[], || {
-        run(spec, "/usr/local/nvidia/bin/nvidia-smi", arguments)
-    });
+    let output = in_container(spec, &[], || run(spec, "/usr/local/nvidia/bin/nvidia-smi", arguments));
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 const SIMULATED: &str = "SIMULATED GPU: homerun stand-in, no CUDA work can run";
@@ -92,10 +68,7 @@ const SIMULATED: &str = "SIMULATED GPU: homerun stand-in, no CUDA work can run";
 #[test]
 fn g16_nvidia_smi_runs_in_an_image_with_nothing_in_it() {
     let data_dir = tempfile::tempdir().unwrap();
-    let gpus = simulated(
-        "simulated:nvidia-rtx-pro-6000=1,nvidia-l4=1",
-        data_dir.path(),
-    );
+    let gpus = simulated("simulated:nvidia-rtx-pro-6000=1,nvidia-l4=1", data_dir.path());
     let spec = injected(&gpus, &[1], &[]);
     let uuid = gpus.devices()[1].id.as_str();
 
@@ -112,31 +85,19 @@ fn g16_nvidia_smi_runs_in_an_image_with_nothing_in_it() {
     ] {
         assert!(table.contains(expected), "{expected} is missing:\n{table}");
     }
-    assert!(
-        !table.contains(gpus.devices()[0].id.as_str()),
-        "another device shows:\n{table}"
-    );
+    assert!(!table.contains(gpus.devices()[0].id.as_str()), "another device shows:\n{table}");
     let widths: Vec<usize> = table.lines().map(str::len).collect();
-    assert!(
-        widths.iter().all(|width| *width == widths[0]),
-        "ragged:\n{table}"
-    );
+    assert!(widths.iter().all(|width| *width == widths[0]), "ragged:\n{table}");
 
     let (code, list, note) = nvidia_smi(&spec, &["-L"]);
     assert_eq!((code, note.trim_end()), (0, SIMULATED));
-    assert_eq!(
-        list,
-        format!("GPU 0: NVIDIA L4 (simulated) (UUID: {uuid})\n")
-    );
+    assert_eq!(list, format!("GPU 0: NVIDIA L4 (simulated) (UUID: {uuid})\n"));
 }
 
 #[test]
 fn g16_nvidia_smi_answers_queries_as_scripts_expect() {
     let data_dir = tempfile::tempdir().unwrap();
-    let gpus = simulated(
-        "simulated:nvidia-l4=1,nvidia-rtx-pro-6000=1",
-        data_dir.path(),
-    );
+    let gpus = simulated("simulated:nvidia-l4=1,nvidia-rtx-pro-6000=1", data_dir.path());
     let spec = injected(&gpus, &[0, 1], &[]);
     let [first, second] = [gpus.devices()[0].id.as_str(), gpus.devices()[1].id.as_str()];
     let all = "--query-gpu=index,name,uuid,driver_version,memory.total,memory.used,memory.free,utilization.gpu";
@@ -153,10 +114,7 @@ fn g16_nvidia_smi_answers_queries_as_scripts_expect() {
             ),
         ),
         (
-            [
-                "--query-gpu=memory.total, gpu_uuid,count",
-                "--format=csv,noheader,nounits",
-            ],
+            ["--query-gpu=memory.total, gpu_uuid,count", "--format=csv,noheader,nounits"],
             0,
             format!("23034, {first}, 2\n98304, {second}, 2\n"),
         ),
@@ -167,11 +125,7 @@ fn g16_nvidia_smi_answers_queries_as_scripts_expect() {
         ),
         (["--query-gpu=index", "--format=xml"], 2, String::new()),
         (["--query-gpu=index", "--loop=1"], 2, String::new()),
-        (
-            ["-L", "--help"],
-            0,
-            "nvidia-smi, homerun's stand-in".to_owned(),
-        ),
+        (["-L", "--help"], 0, "nvidia-smi, homerun's stand-in".to_owned()),
     ] {
         let (got_code, output, errors) = nvidia_smi(&spec, &arguments);
         assert_eq!(got_code, code, "{arguments:?}: {output}{errors}");
@@ -193,32 +147,20 @@ fn g16_without_a_device_node_the_driver_finds_nothing() {
 #[test]
 fn g17_nvml_reads_devices_and_driver() {
     let data_dir = tempfile::tempdir().unwrap();
-    let gpus = simulated(
-        "simulated:nvidia-rtx-pro-6000=1,nvidia-l4=2",
-        data_dir.path(),
-    );
+    let gpus = simulated("simulated:nvidia-rtx-pro-6000=1,nvidia-l4=2", data_dir.path());
     let spec = injected(&gpus, &[0, 1, 2], &[]);
     let library = OsStr::new("/usr/local/nvidia/lib64/libnvidia-ml.so.1");
-    let found = in_container(&spec, &[], || {
-        nvml::inventory_from(library, &published_types())
-    });
+    let found = in_container(&spec, &[], || nvml::inventory_from(library, &published_types()));
     assert_eq!(found.devices, gpus.devices());
     assert_eq!(found.driver.as_ref(), gpus.driver());
     assert_eq!(found.notes, [""; 0]);
     let driver = found.driver.unwrap();
-    assert_eq!(
-        (driver.version.as_str(), driver.cuda.to_string().as_str()),
-        ("535.129.03", "12.2")
-    );
+    assert_eq!((driver.version.as_str(), driver.cuda.to_string().as_str()), ("535.129.03", "12.2"));
 
     // Numbers count the devices that are there; the node keeps its own.
     let spec = injected(&gpus, &[2], &[]);
-    let found = in_container(&spec, &[], || {
-        nvml::inventory_from(library, &published_types())
-    });
-    let [device] = &found.devices[..] else {
-        panic!("one device expected: {found:?}")
-    };
+    let found = in_container(&spec, &[], || nvml::inventory_from(library, &published_types()));
+    let [device] = &found.devices[..] else { panic!("one device expected: {found:?}") };
     assert_eq!((device.index, &device.id), (0, &gpus.devices()[2].id));
 }
 
@@ -229,16 +171,12 @@ fn nvml_names_types_that_nobody_declared_and_says_why_there_is_none() {
     let spec = injected(&gpus, &[0], &[]);
     let library = OsStr::new("/usr/local/nvidia/lib64/libnvidia-ml.so.1");
     let found = in_container(&spec, &[], || nvml::inventory_from(library, &[]));
-    assert_eq!(
-        found.devices[0].gpu_type.as_str(),
-        "nvidia-rtx-pro-6000-blackwell-server-edition"
-    );
+    assert_eq!(found.devices[0].gpu_type.as_str(), "nvidia-rtx-pro-6000-blackwell-server-edition");
 
     let missing = nvml::inventory_from(OsStr::new("/nowhere/libnvidia-ml.so.1"), &[]);
     assert_eq!(missing.devices, []);
     assert!(
-        missing.notes[0]
-            .starts_with("no NVIDIA driver: /nowhere/libnvidia-ml.so.1 could not be loaded"),
+        missing.notes[0].starts_with("no NVIDIA driver: /nowhere/libnvidia-ml.so.1 could not be loaded"),
         "{:?}",
         missing.notes
     );
@@ -258,16 +196,8 @@ fn g16_a_c_program_finds_libcuda_by_the_library_path() {
         eprintln!("SKIPPED, libcuda is NOT tested: there is no gcc on this machine");
         return;
     };
-    assert!(
-        gcc.status.success(),
-        "{}",
-        String::from_utf8_lossy(&gcc.stderr)
-    );
-    fs::set_permissions(
-        build.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
+    assert!(gcc.status.success(), "{}", String::from_utf8_lossy(&gcc.stderr));
+    fs::set_permissions(build.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 
     let data_dir = tempfile::tempdir().unwrap();
     let gpus = simulated("simulated:nvidia-l4=2", data_dir.path());
@@ -276,17 +206,9 @@ fn g16_a_c_program_finds_libcuda_by_the_library_path() {
     let folder = build.path().display().to_string();
     let mut host_folders = vec!["/usr/lib", folder.as_str()];
     // The C library's loader is in /lib or /lib64, which may be links into /usr.
-    host_folders.extend(
-        ["/lib", "/lib64"]
-            .into_iter()
-            .filter(|folder| Path::new(folder).is_dir()),
-    );
+    host_folders.extend(["/lib", "/lib64"].into_iter().filter(|folder| Path::new(folder).is_dir()));
     let output = in_container(&spec, &host_folders, || run(&spec, &program, &[]));
-    let uuid = gpus.devices()[1]
-        .id
-        .as_str()
-        .trim_start_matches("GPU-")
-        .replace('-', "");
+    let uuid = gpus.devices()[1].id.as_str().trim_start_matches("GPU-").replace('-', "");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
         format!(

@@ -19,16 +19,14 @@ impl Answer {
             E::UnauthorizedError { .. } | E::AuthenticationFailure(_) => Answer::Refused,
             E::ImageManifestNotFoundError(_) => Answer::NotFound,
             E::ServerError { code: 404, .. } => Answer::NotFound,
-            E::ServerError {
-                code: 401 | 403, ..
-            } => Answer::Refused,
+            E::ServerError { code: 401 | 403, .. } => Answer::Refused,
             E::RegistryError { envelope, .. } => envelope
                 .errors
                 .iter()
                 .find_map(|error| match error.code {
-                    OciErrorCode::ManifestUnknown
-                    | OciErrorCode::NameUnknown
-                    | OciErrorCode::NotFound => Some(Answer::NotFound),
+                    OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound => {
+                        Some(Answer::NotFound)
+                    }
                     OciErrorCode::Unauthorized | OciErrorCode::Denied => Some(Answer::Refused),
                     _ => None,
                 })
@@ -44,10 +42,7 @@ pub(super) fn is_passing(error: &OciDistributionError) -> bool {
     match error {
         E::RequestError(_) => true,
         E::ServerError { code, .. } => *code >= 500 || *code == 429,
-        E::RegistryError { envelope, .. } => envelope
-            .errors
-            .iter()
-            .any(|e| e.code == OciErrorCode::Toomanyrequests),
+        E::RegistryError { envelope, .. } => envelope.errors.iter().any(|e| e.code == OciErrorCode::Toomanyrequests),
         _ => false,
     }
 }

@@ -24,10 +24,7 @@ pub(super) struct Bundle {
 
 enum Content {
     Folder(PathBuf),
-    Archive {
-        file: File,
-        members: HashMap<PathBuf, Member>,
-    },
+    Archive { file: File, members: HashMap<PathBuf, Member> },
 }
 
 enum Member {
@@ -37,10 +34,7 @@ enum Member {
 
 impl Bundle {
     pub(super) fn folder(path: &Path) -> Bundle {
-        Bundle {
-            label: path.to_owned(),
-            content: Content::Folder(path.to_owned()),
-        }
+        Bundle { label: path.to_owned(), content: Content::Folder(path.to_owned()) }
     }
 
     /// Reads the archive's headers; its content stays on disk.
@@ -53,10 +47,9 @@ impl Bundle {
                 let name = normal(&entry.path()?);
                 let target = || io::Result::Ok(entry.link_name()?.unwrap_or_default().into_owned());
                 let member = match entry.header().entry_type() {
-                    EntryType::Regular | EntryType::Continuous => Member::File {
-                        offset: entry.raw_file_position(),
-                        size: entry.size(),
-                    },
+                    EntryType::Regular | EntryType::Continuous => {
+                        Member::File { offset: entry.raw_file_position(), size: entry.size() }
+                    }
                     EntryType::Symlink => {
                         let folder = name.parent().unwrap_or(Path::new("")).to_owned();
                         Member::Link(normal(&folder.join(target()?)))
@@ -68,14 +61,9 @@ impl Bundle {
             }
             Ok(members)
         };
-        let members = read().map_err(|e| ImageError::NotAnImage {
-            path: label.to_owned(),
-            source: ArchiveProblem::NotTar(e),
-        })?;
-        Ok(Bundle {
-            label: label.to_owned(),
-            content: Content::Archive { file, members },
-        })
+        let members =
+            read().map_err(|e| ImageError::NotAnImage { path: label.to_owned(), source: ArchiveProblem::NotTar(e) })?;
+        Ok(Bundle { label: label.to_owned(), content: Content::Archive { file, members } })
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -128,19 +116,12 @@ impl Bundle {
     }
 
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, ImageError> {
-        serde_json::from_slice(&self.document(name)?).map_err(|source| {
-            self.problem(ArchiveProblem::Json {
-                file: name.to_owned(),
-                source,
-            })
-        })
+        serde_json::from_slice(&self.document(name)?)
+            .map_err(|source| self.problem(ArchiveProblem::Json { file: name.to_owned(), source }))
     }
 
     pub(super) fn problem(&self, source: ArchiveProblem) -> ImageError {
-        ImageError::NotAnImage {
-            path: self.label.clone(),
-            source,
-        }
+        ImageError::NotAnImage { path: self.label.clone(), source }
     }
 }
 

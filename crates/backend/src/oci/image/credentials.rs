@@ -130,10 +130,7 @@ fn default_path() -> Option<PathBuf> {
 
 /// Looks up the credentials for `registry` (host with its port if it has one), read afresh each time
 /// so that a `docker login` counts at once.
-pub(super) async fn lookup(
-    registry: &str,
-    config: Option<&Path>,
-) -> Result<Credentials, CredentialsError> {
+pub(super) async fn lookup(registry: &str, config: Option<&Path>) -> Result<Credentials, CredentialsError> {
     let Some(path) = config.map(Path::to_owned).or_else(default_path) else {
         return Ok(Credentials::Anonymous);
     };
@@ -155,23 +152,14 @@ pub(super) async fn lookup(
         return Ok(found);
     }
     match find(&file.auths, registry) {
-        Some((key, entry)) => entry
-            .credentials()
-            .ok_or_else(|| CredentialsError::AuthEntry {
-                path,
-                key: key.clone(),
-            }),
+        Some((key, entry)) => entry.credentials().ok_or_else(|| CredentialsError::AuthEntry { path, key: key.clone() }),
         None => Ok(Credentials::Anonymous),
     }
 }
 
 /// The name under which helpers know a registry.
 fn server_key(registry: &str) -> &str {
-    if registry == "docker.io" {
-        DOCKER_HUB_KEY
-    } else {
-        registry
-    }
+    if registry == "docker.io" { DOCKER_HUB_KEY } else { registry }
 }
 
 /// The entry for a registry; keys may be whole URLs from older docker versions.
@@ -193,23 +181,14 @@ impl AuthEntry {
         }
         if !self.auth.is_empty() {
             let auth = self.auth.trim();
-            let plain = STANDARD
-                .decode(auth)
-                .or_else(|_| STANDARD_NO_PAD.decode(auth))
-                .ok()?;
+            let plain = STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(auth)).ok()?;
             let plain = String::from_utf8(plain).ok()?;
             let (user, password) = plain.trim_end_matches('\0').split_once(':')?;
-            return Some(Credentials::Basic {
-                user: user.into(),
-                password: password.into(),
-            });
+            return Some(Credentials::Basic { user: user.into(), password: password.into() });
         }
         Some(match self.username.is_empty() {
             true => Credentials::Anonymous,
-            false => Credentials::Basic {
-                user: self.username.clone(),
-                password: self.password.clone(),
-            },
+            false => Credentials::Basic { user: self.username.clone(), password: self.password.clone() },
         })
     }
 }
@@ -262,10 +241,7 @@ async fn ask_helper(helper: &str, server: &str) -> Result<Option<Credentials>, C
     };
     Ok(Some(match answer.username.as_str() {
         TOKEN_USER => Credentials::IdentityToken(answer.secret),
-        _ => Credentials::Basic {
-            user: answer.username,
-            password: answer.secret,
-        },
+        _ => Credentials::Basic { user: answer.username, password: answer.secret },
     }))
 }
 
@@ -281,10 +257,7 @@ mod tests {
     }
 
     fn basic(user: &str, password: &str) -> Credentials {
-        Credentials::Basic {
-            user: user.into(),
-            password: password.into(),
-        }
+        Credentials::Basic { user: user.into(), password: password.into() }
     }
 
     #[tokio::test]
@@ -304,10 +277,7 @@ mod tests {
             ("empty.example", Credentials::Anonymous),
             ("127.0.0.1:5001", Credentials::Anonymous),
         ] {
-            assert!(
-                from(&config, registry).await.expect(registry) == expected,
-                "{registry}"
-            );
+            assert!(from(&config, registry).await.expect(registry) == expected, "{registry}");
         }
     }
 
@@ -315,30 +285,17 @@ mod tests {
     async fn a_missing_file_is_anonymous_and_a_damaged_one_is_named() {
         let none = lookup("ghcr.io", Some(Path::new("/nonexistent/config.json"))).await;
         assert!(none.is_ok_and(|c| c == Credentials::Anonymous));
-        assert!(matches!(
-            from("{", "ghcr.io").await,
-            Err(CredentialsError::Parse { .. })
-        ));
+        assert!(matches!(from("{", "ghcr.io").await, Err(CredentialsError::Parse { .. })));
         let bad = r#"{"auths":{"ghcr.io":{"auth":"!!"}}}"#;
-        let error = from(bad, "ghcr.io")
-            .await
-            .err()
-            .expect("damaged")
-            .to_string();
+        let error = from(bad, "ghcr.io").await.err().expect("damaged").to_string();
         assert!(error.contains("ghcr.io"), "{error}");
     }
 
     #[tokio::test]
     async fn helpers_that_leave_the_path_or_are_missing_are_refused() {
         let escape = r#"{"credHelpers":{"ghcr.io":"x/../../bin/sh"}}"#;
-        assert!(matches!(
-            from(escape, "ghcr.io").await,
-            Err(CredentialsError::HelperName(_))
-        ));
+        assert!(matches!(from(escape, "ghcr.io").await, Err(CredentialsError::HelperName(_))));
         let missing = r#"{"credsStore":"surely-not-installed"}"#;
-        assert!(matches!(
-            from(missing, "ghcr.io").await,
-            Err(CredentialsError::HelperStart { .. })
-        ));
+        assert!(matches!(from(missing, "ghcr.io").await, Err(CredentialsError::HelperStart { .. })));
     }
 }

@@ -79,11 +79,7 @@ pub(super) struct DigestReader<R> {
 
 impl<R: Read> DigestReader<R> {
     pub(super) fn new(inner: R) -> Self {
-        DigestReader {
-            inner,
-            hash: Sha256::new(),
-            bytes: 0,
-        }
+        DigestReader { inner, hash: Sha256::new(), bytes: 0 }
     }
 
     /// Digest and number of the bytes that went through.

@@ -60,11 +60,7 @@ impl Platform {
             "powerpc64" => "ppc64le",
             other => other,
         };
-        Platform {
-            architecture: architecture.into(),
-            os: "linux".into(),
-            variant: None,
-        }
+        Platform { architecture: architecture.into(), os: "linux".into(), variant: None }
     }
 
     /// Whether an image for this platform runs on `host`. Empty fields are unknown, not different.
@@ -99,9 +95,7 @@ pub(super) struct Manifest {
 impl Manifest {
     /// Bytes of configuration and layers as they are stored in a registry.
     pub(super) fn size(&self) -> u64 {
-        self.layers.iter().fold(self.config.size, |sum, layer| {
-            sum.saturating_add(layer.size)
-        })
+        self.layers.iter().fold(self.config.size, |sum, layer| sum.saturating_add(layer.size))
     }
 }
 
@@ -125,16 +119,12 @@ impl Document {
         if shape.schema_version != 2 {
             return Err(DocumentProblem::SchemaVersion(shape.schema_version));
         }
-        match (
-            shape.manifests,
-            shape.config.is_some() || shape.layers.is_some(),
-        ) {
+        match (shape.manifests, shape.config.is_some() || shape.layers.is_some()) {
             (Some(_), true) => Err(DocumentProblem::Ambiguous),
             (Some(manifests), false) => Ok(Document::Index(manifests)),
             (None, false) => Err(DocumentProblem::Neither),
             (None, true) => {
-                let manifest: Manifest =
-                    serde_json::from_slice(bytes).map_err(DocumentProblem::Json)?;
+                let manifest: Manifest = serde_json::from_slice(bytes).map_err(DocumentProblem::Json)?;
                 match manifest.layers.iter().find(|l| !is_layer(&l.media_type)) {
                     Some(layer) => Err(DocumentProblem::LayerType(layer.media_type.clone())),
                     None => Ok(Document::Manifest(manifest)),
@@ -145,30 +135,19 @@ impl Document {
 }
 
 fn is_layer(media_type: &str) -> bool {
-    media_type.is_empty()
-        || LAYER_TYPES
-            .iter()
-            .any(|known| media_type.starts_with(known))
+    media_type.is_empty() || LAYER_TYPES.iter().any(|known| media_type.starts_with(known))
 }
 
 /// The entry of an index that fits `host`, or what there is instead.
 ///
 /// Entries without a platform are tried last; the lowest variant wins because every machine of the
 /// architecture runs it. Attestations (`unknown/unknown`) are no images.
-pub(super) fn choose<'a>(
-    entries: &'a [Descriptor],
-    host: &Platform,
-) -> Result<&'a Descriptor, Vec<String>> {
+pub(super) fn choose<'a>(entries: &'a [Descriptor], host: &Platform) -> Result<&'a Descriptor, Vec<String>> {
     let platform = |e: &'a Descriptor| e.platform.as_ref();
     entries
         .iter()
         .filter(|e| platform(e).is_none_or(|p| p.runs_on(host)))
-        .min_by_key(|e| {
-            (
-                platform(e).is_none(),
-                platform(e).and_then(|p| p.variant.clone()),
-            )
-        })
+        .min_by_key(|e| (platform(e).is_none(), platform(e).and_then(|p| p.variant.clone())))
         .ok_or_else(|| {
             entries
                 .iter()
@@ -261,11 +240,7 @@ mod tests {
     use super::*;
 
     fn entry(os: &str, architecture: &str, variant: Option<&str>) -> Descriptor {
-        let platform = Platform {
-            os: os.into(),
-            architecture: architecture.into(),
-            variant: variant.map(Into::into),
-        };
+        let platform = Platform { os: os.into(), architecture: architecture.into(), variant: variant.map(Into::into) };
         Descriptor {
             media_type: OCI_MANIFEST.into(),
             digest: Digest::of(platform.to_string().as_bytes()),
@@ -283,46 +258,25 @@ mod tests {
             entry("linux", "amd64", None),
             entry("linux", "arm64", Some("v8")),
         ];
-        assert_eq!(
-            choose(&entries, &host).expect("fits").digest,
-            entries[2].digest
-        );
-        let none = [
-            entry("unknown", "unknown", None),
-            entry("linux", "arm64", Some("v8")),
-        ];
-        assert_eq!(
-            choose(&none, &host).expect_err("none fits"),
-            ["linux/arm64/v8"]
-        );
+        assert_eq!(choose(&entries, &host).expect("fits").digest, entries[2].digest);
+        let none = [entry("unknown", "unknown", None), entry("linux", "arm64", Some("v8"))];
+        assert_eq!(choose(&none, &host).expect_err("none fits"), ["linux/arm64/v8"]);
     }
 
     #[test]
     fn documents_that_could_be_read_two_ways_are_refused() {
         let both = br#"{"schemaVersion":2,"manifests":[],"layers":[]}"#;
-        assert!(matches!(
-            Document::parse(both),
-            Err(DocumentProblem::Ambiguous)
-        ));
+        assert!(matches!(Document::parse(both), Err(DocumentProblem::Ambiguous)));
         let old = br#"{"schemaVersion":1,"fsLayers":[]}"#;
-        assert!(matches!(
-            Document::parse(old),
-            Err(DocumentProblem::SchemaVersion(1))
-        ));
-        assert!(matches!(
-            Document::parse(br#"{"schemaVersion":2}"#),
-            Err(DocumentProblem::Neither)
-        ));
+        assert!(matches!(Document::parse(old), Err(DocumentProblem::SchemaVersion(1))));
+        assert!(matches!(Document::parse(br#"{"schemaVersion":2}"#), Err(DocumentProblem::Neither)));
     }
 
     #[test]
     fn null_lists_in_a_configuration_are_empty() {
         let d = Digest::of(b"x");
-        let manifest =
-            format!(r#"{{"schemaVersion":2,"config":{{"digest":"{d}","size":1}},"layers":[]}}"#);
-        let Ok(Document::Manifest(manifest)) = Document::parse(manifest.as_bytes()) else {
-            panic!("a manifest")
-        };
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{{"digest":"{d}","size":1}},"layers":[]}}"#);
+        let Ok(Document::Manifest(manifest)) = Document::parse(manifest.as_bytes()) else { panic!("a manifest") };
         let config = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":null},
             "config":{"Env":null,"Cmd":["a"],"Entrypoint":null,"Labels":null,"ExposedPorts":{"80/tcp":{}}}}"#;
         let config = ConfigFile::parse(config, &manifest).expect("reads").run();

@@ -86,17 +86,11 @@ pub(super) fn flatten(target: &Path) -> PathBuf {
 }
 
 pub(super) fn name_error(entry: &[u8], problem: NameRule) -> UnpackError {
-    UnpackError::Name {
-        entry: lossy(entry),
-        problem,
-    }
+    UnpackError::Name { entry: lossy(entry), problem }
 }
 
 pub(super) fn write_error(entry: &[u8]) -> impl Fn(io::Error) -> UnpackError {
-    move |source| UnpackError::Write {
-        entry: lossy(entry),
-        source,
-    }
+    move |source| UnpackError::Write { entry: lossy(entry), source }
 }
 
 fn lossy(entry: &[u8]) -> String {

@@ -82,9 +82,7 @@ pub enum ImageError {
         source: Box<OciDistributionError>,
     },
     /// The download broke off and could not be resumed.
-    #[error(
-        "The download of {digest} from registry {registry} broke off after {done} of {total} bytes."
-    )]
+    #[error("The download of {digest} from registry {registry} broke off after {done} of {total} bytes.")]
     Interrupted {
         /// Host and port.
         registry: String,
@@ -228,9 +226,7 @@ pub enum DocumentProblem {
     #[error("it is not JSON of the expected shape")]
     Json(#[source] serde_json::Error),
     /// Docker's first manifest schema, which registries no longer serve.
-    #[error(
-        "it has schema version {0}, and only 2 is supported; push the image again with a current tool"
-    )]
+    #[error("it has schema version {0}, and only 2 is supported; push the image again with a current tool")]
     SchemaVersion(u64),
     /// Both manifest and index at once, which could mean two images.
     #[error("it is both a manifest and an index")]
@@ -297,19 +293,12 @@ impl ImageError {
         let path = path.into();
         match is_disk_full(&source) {
             true => ImageError::DiskFull { path, source },
-            false => ImageError::Io {
-                doing,
-                path,
-                source,
-            },
+            false => ImageError::Io { doing, path, source },
         }
     }
 }
 
 /// No blocks, no inodes or no quota left.
 pub(super) fn is_disk_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

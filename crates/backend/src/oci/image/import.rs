@@ -11,8 +11,8 @@ use tokio::io::AsyncRead;
 use super::archive::Bundle;
 use super::digest::Digest;
 use super::documents::{
-    ConfigFile, Descriptor, Document, Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Platform,
-    RootFs, RunConfig, choose,
+    ConfigFile, Descriptor, Document, Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Platform, RootFs, RunConfig,
+    choose,
 };
 use super::error::{ArchiveProblem, BlobKind, DocumentProblem};
 use super::layer::{Expected, decompressed};
@@ -42,21 +42,12 @@ impl ImageStore {
     ///
     /// # Errors
     /// The name is not local, or `path` is none of these or damaged.
-    pub async fn import(
-        &self,
-        path: &Path,
-        name: &str,
-        options: ImportOptions,
-    ) -> Result<ResolvedImage, ImageError> {
+    pub async fn import(&self, path: &Path, name: &str, options: ImportOptions) -> Result<ResolvedImage, ImageError> {
         let name = local_name(name)?;
         let _keep = self.inner.keep.read().await;
         let path = path.to_owned();
         self.blocking(move |inner| {
-            let importer = Importer {
-                inner,
-                path: &path,
-                image: name.to_string(),
-            };
+            let importer = Importer { inner, path: &path, image: name.to_string() };
             let digest = match path.is_dir() {
                 true => importer.folder(options)?,
                 false => {
@@ -85,21 +76,12 @@ impl ImageStore {
         let label = PathBuf::from("the uploaded archive");
         let spool = self.blocking(|inner| inner.temporary_file()).await?;
         let mut writer = tokio::fs::File::from_std(spool);
-        tokio::io::copy(&mut archive, &mut writer)
-            .await
-            .map_err(|e| ImageError::io("receive", &label, e))?;
-        tokio::io::AsyncWriteExt::flush(&mut writer)
-            .await
-            .map_err(|e| ImageError::io("store", &label, e))?;
+        tokio::io::copy(&mut archive, &mut writer).await.map_err(|e| ImageError::io("receive", &label, e))?;
+        tokio::io::AsyncWriteExt::flush(&mut writer).await.map_err(|e| ImageError::io("store", &label, e))?;
         let mut file = writer.into_std().await;
         self.blocking(move |inner| {
-            file.rewind()
-                .map_err(|e| ImageError::io("read", &label, e))?;
-            let importer = Importer {
-                inner,
-                path: &label,
-                image: name.to_string(),
-            };
+            file.rewind().map_err(|e| ImageError::io("read", &label, e))?;
+            let importer = Importer { inner, path: &label, image: name.to_string() };
             let digest = importer.archive(file, options)?;
             importer.finish(&name, digest)
         })
@@ -111,9 +93,7 @@ fn local_name(name: &str) -> Result<ImageName, ImageError> {
     let parsed: ImageName = name.parse()?;
     match parsed.is_local() && parsed.tag().is_some() {
         true => Ok(parsed),
-        false => Err(ImageError::NotLocal {
-            image: name.to_owned(),
-        }),
+        false => Err(ImageError::NotLocal { image: name.to_owned() }),
     }
 }
 
@@ -149,11 +129,7 @@ struct LayoutIndex {
 impl Importer<'_> {
     fn finish(&self, name: &ImageName, digest: Digest) -> Result<ResolvedImage, ImageError> {
         self.inner.set_name(name.to_string(), digest.clone())?;
-        self.inner
-            .image(name, &digest)
-            .ok_or_else(|| ImageError::NotFound {
-                image: self.image.clone(),
-            })
+        self.inner.image(name, &digest).ok_or_else(|| ImageError::NotFound { image: self.image.clone() })
     }
 
     fn folder(&self, options: ImportOptions) -> Result<Digest, ImageError> {
@@ -167,9 +143,7 @@ impl Importer<'_> {
             let imported = self.root_file_system(reader, options);
             match archived.join() {
                 // The reader's end is gone because unpacking failed: that is the reason then.
-                Ok(Err(e)) if e.kind() != io::ErrorKind::BrokenPipe => {
-                    Err(ImageError::io("read", self.path, e))
-                }
+                Ok(Err(e)) if e.kind() != io::ErrorKind::BrokenPipe => Err(ImageError::io("read", self.path, e)),
                 _ => imported,
             }
         })
@@ -177,9 +151,7 @@ impl Importer<'_> {
 
     fn archive(&self, file: File, options: ImportOptions) -> Result<Digest, ImageError> {
         let file = self.plain(file)?;
-        let again = file
-            .try_clone()
-            .map_err(|e| ImageError::io("read", self.path, e))?;
+        let again = file.try_clone().map_err(|e| ImageError::io("read", self.path, e))?;
         let bundle = Bundle::archive(self.path, file)?;
         if bundle.has("oci-layout") && bundle.has("index.json") {
             return self.layout(&bundle);
@@ -191,9 +163,7 @@ impl Importer<'_> {
             return Err(bundle.problem(ArchiveProblem::Empty));
         }
         let mut again = again;
-        again
-            .rewind()
-            .map_err(|e| ImageError::io("read", self.path, e))?;
+        again.rewind().map_err(|e| ImageError::io("read", self.path, e))?;
         self.root_file_system(io::BufReader::new(again), options)
     }
 
@@ -210,17 +180,14 @@ impl Importer<'_> {
         let mut content = decompressed(io::BufReader::new(file)).map_err(failed)?;
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            let n = content
-                .read(&mut buffer)
-                .map_err(|e| ImageError::NotAnImage {
-                    path: self.path.to_owned(),
-                    source: ArchiveProblem::NotTar(e),
-                })?;
+            let n = content.read(&mut buffer).map_err(|e| ImageError::NotAnImage {
+                path: self.path.to_owned(),
+                source: ArchiveProblem::NotTar(e),
+            })?;
             if n == 0 {
                 return Ok(plain);
             }
-            io::Write::write_all(&mut plain, &buffer[..n])
-                .map_err(|e| ImageError::io("decompress", self.path, e))?;
+            io::Write::write_all(&mut plain, &buffer[..n]).map_err(|e| ImageError::io("decompress", self.path, e))?;
         }
     }
 
@@ -240,8 +207,7 @@ impl Importer<'_> {
             let current = &documents[documents.len() - 1];
             match Document::parse(current).map_err(|e| self.malformed(BlobKind::Manifest, e))? {
                 Document::Index(entries) => {
-                    let entry = choose(&entries, &host)
-                        .map_err(|has| no_platform(&self.image, &host, has))?;
+                    let entry = choose(&entries, &host).map_err(|has| no_platform(&self.image, &host, has))?;
                     documents.push(self.blob(bundle, &entry.digest, BlobKind::Manifest)?);
                 }
                 Document::Manifest(manifest) => {
@@ -261,14 +227,9 @@ impl Importer<'_> {
         let config = self.config(&bytes, manifest)?;
         for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
             if !self.inner.layers.has(diff_id) {
-                let expected = Expected {
-                    digest: Some(&layer.digest),
-                    diff_id: Some(diff_id),
-                };
+                let expected = Expected { digest: Some(&layer.digest), diff_id: Some(diff_id) };
                 let content = bundle.open(&blob_name(&layer.digest))?;
-                self.inner
-                    .layers
-                    .add(content, layer.digest.as_str(), expected)?;
+                self.inner.layers.add(content, layer.digest.as_str(), expected)?;
             }
         }
         self.inner.put_blob(&bytes)?;
@@ -287,34 +248,21 @@ impl Importer<'_> {
             .map_err(|e| self.malformed(BlobKind::Config, DocumentProblem::Json(e)))?;
         let diff_ids = &config.rootfs.diff_ids;
         if saved.layers.len() != diff_ids.len() {
-            let count = DocumentProblem::LayerCount {
-                layers: saved.layers.len(),
-                diff_ids: diff_ids.len(),
-            };
+            let count = DocumentProblem::LayerCount { layers: saved.layers.len(), diff_ids: diff_ids.len() };
             return Err(self.malformed(BlobKind::Config, count));
         }
         check_platform(&self.image, &config.platform)?;
         let mut layers = Vec::new();
         for (name, diff_id) in saved.layers.iter().zip(diff_ids) {
-            let expected = Expected {
-                digest: None,
-                diff_id: Some(diff_id),
-            };
+            let expected = Expected { digest: None, diff_id: Some(diff_id) };
             let (_, size) = self.inner.layers.add(bundle.open(name)?, name, expected)?;
             layers.push((diff_id.clone(), size));
         }
         self.put_image(&config_bytes, layers)
     }
 
-    fn root_file_system(
-        &self,
-        archive: impl Read,
-        options: ImportOptions,
-    ) -> Result<Digest, ImageError> {
-        let expected = Expected {
-            digest: None,
-            diff_id: None,
-        };
+    fn root_file_system(&self, archive: impl Read, options: ImportOptions) -> Result<Digest, ImageError> {
+        let expected = Expected { digest: None, diff_id: None };
         let label = self.path.display().to_string();
         let (diff_id, size) = self.inner.layers.add(archive, &label, expected)?;
         let config = ConfigFile {
@@ -326,10 +274,7 @@ impl Importer<'_> {
                 env: options.env,
                 ..RunConfig::default()
             }),
-            rootfs: RootFs {
-                kind: "layers".into(),
-                diff_ids: vec![diff_id.clone()],
-            },
+            rootfs: RootFs { kind: "layers".into(), diff_ids: vec![diff_id.clone()] },
         };
         self.put_image(&to_json(&config), vec![(diff_id, size)])
     }
@@ -337,56 +282,35 @@ impl Importer<'_> {
     /// Stores a configuration with a manifest made for it. The layers count as uncompressed: what
     /// form they had in the archive is of no further use.
     fn put_image(&self, config: &[u8], layers: Vec<(Digest, u64)>) -> Result<Digest, ImageError> {
-        let descriptor = |media_type: &str, digest, size| Descriptor {
-            media_type: media_type.into(),
-            digest,
-            size,
-            platform: None,
-        };
+        let descriptor =
+            |media_type: &str, digest, size| Descriptor { media_type: media_type.into(), digest, size, platform: None };
         let digest = self.inner.put_blob(config)?;
         let manifest = Manifest {
             schema_version: 2,
             media_type: OCI_MANIFEST.into(),
             config: descriptor(OCI_CONFIG, digest, config.len() as u64),
-            layers: layers
-                .into_iter()
-                .map(|(diff_id, size)| descriptor(OCI_LAYER, diff_id, size))
-                .collect(),
+            layers: layers.into_iter().map(|(diff_id, size)| descriptor(OCI_LAYER, diff_id, size)).collect(),
         };
         self.inner.put_blob(&to_json(&manifest))
     }
 
-    fn blob(
-        &self,
-        bundle: &Bundle,
-        digest: &Digest,
-        what: BlobKind,
-    ) -> Result<Vec<u8>, ImageError> {
+    fn blob(&self, bundle: &Bundle, digest: &Digest, what: BlobKind) -> Result<Vec<u8>, ImageError> {
         let bytes = bundle.document(&blob_name(digest))?;
         let actual = Digest::of(&bytes);
         match actual == *digest {
             true => Ok(bytes),
-            false => Err(ImageError::DigestMismatch {
-                what,
-                expected: digest.clone(),
-                actual,
-            }),
+            false => Err(ImageError::DigestMismatch { what, expected: digest.clone(), actual }),
         }
     }
 
     fn config(&self, bytes: &[u8], manifest: &Manifest) -> Result<ConfigFile, ImageError> {
-        let config =
-            ConfigFile::parse(bytes, manifest).map_err(|e| self.malformed(BlobKind::Config, e))?;
+        let config = ConfigFile::parse(bytes, manifest).map_err(|e| self.malformed(BlobKind::Config, e))?;
         check_platform(&self.image, &config.platform)?;
         Ok(config)
     }
 
     fn malformed(&self, what: BlobKind, source: DocumentProblem) -> ImageError {
-        ImageError::Malformed {
-            image: self.image.clone(),
-            what,
-            source,
-        }
+        ImageError::Malformed { image: self.image.clone(), what, source }
     }
 }
 

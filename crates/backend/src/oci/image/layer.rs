@@ -39,11 +39,7 @@ pub(super) struct Expected<'a> {
 
 impl Layers {
     pub(super) fn new(folder: PathBuf, temporary: PathBuf, id_base: u32) -> Layers {
-        Layers {
-            folder,
-            temporary,
-            id_base,
-        }
+        Layers { folder, temporary, id_base }
     }
 
     /// Where a layer is or will be.
@@ -74,8 +70,7 @@ impl Layers {
     pub(super) fn remove(&self, diff_id: &Digest) -> Result<(), ImageError> {
         let path = self.path(diff_id);
         let aside = self.temporary_folder()?;
-        fs::rename(&path, aside.path().join("layer"))
-            .map_err(|e| ImageError::io("remove", &path, e))
+        fs::rename(&path, aside.path().join("layer")).map_err(|e| ImageError::io("remove", &path, e))
     }
 
     /// Reads a layer to its end, unpacks and verifies it and moves it into place. Nothing stays
@@ -93,13 +88,7 @@ impl Layers {
         let mut source = DigestReader::new(source);
         let unpacked = decompress_and_unpack(&mut source, &root, self.id_base);
         if let Err(UnpackError::Write { source, .. }) = unpacked {
-            return Err(self.failed(
-                label,
-                UnpackError::Write {
-                    entry: label.into(),
-                    source,
-                },
-            ));
+            return Err(self.failed(label, UnpackError::Write { entry: label.into(), source }));
         }
         // The digest covers all bytes, and of a damaged layer it is the digest that says so.
         let drained = io::copy(&mut source, &mut io::sink());
@@ -133,9 +122,7 @@ impl Layers {
             Err(_) if target.is_dir() => return Ok(()),
             done => done.map_err(failed)?,
         }
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
     }
 
     fn temporary_folder(&self) -> Result<TempDir, ImageError> {
@@ -147,32 +134,20 @@ impl Layers {
 
     fn failed(&self, label: &str, error: UnpackError) -> ImageError {
         match error {
-            UnpackError::Write { source, .. } if is_disk_full(&source) => ImageError::DiskFull {
-                path: self.folder.clone(),
-                source,
-            },
-            source => ImageError::Layer {
-                layer: label.to_owned(),
-                source,
-            },
+            UnpackError::Write { source, .. } if is_disk_full(&source) => {
+                ImageError::DiskFull { path: self.folder.clone(), source }
+            }
+            source => ImageError::Layer { layer: label.to_owned(), source },
         }
     }
 }
 
 fn mismatch(what: BlobKind, expected: &Digest, actual: Digest) -> ImageError {
-    ImageError::DigestMismatch {
-        what,
-        expected: expected.clone(),
-        actual,
-    }
+    ImageError::DigestMismatch { what, expected: expected.clone(), actual }
 }
 
 /// Returns the diff id.
-fn decompress_and_unpack(
-    source: &mut impl Read,
-    root: &Path,
-    id_base: u32,
-) -> Result<Digest, UnpackError> {
+fn decompress_and_unpack(source: &mut impl Read, root: &Path, id_base: u32) -> Result<Digest, UnpackError> {
     let mut plain = DigestReader::new(decompressed(source).map_err(UnpackError::Read)?);
     unpack(&mut plain, root, id_base)?;
     // What follows the archive's end mark (padding) is part of the diff id.
@@ -183,10 +158,7 @@ fn decompress_and_unpack(
 /// Tells the compression by the content, as media types are wrong too often.
 pub(super) fn decompressed<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut head = Vec::with_capacity(ZSTD_MAGIC.len());
-    source
-        .by_ref()
-        .take(ZSTD_MAGIC.len() as u64)
-        .read_to_end(&mut head)?;
+    source.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut head)?;
     let (gzip, zstd) = (head.starts_with(&GZIP_MAGIC), head.starts_with(&ZSTD_MAGIC));
     let whole = Cursor::new(head).chain(source);
     Ok(match (gzip, zstd) {
@@ -212,11 +184,7 @@ pub(super) struct PieceReader {
 
 impl PieceReader {
     pub(super) fn new(pieces: mpsc::Receiver<Piece>) -> Self {
-        PieceReader {
-            pieces,
-            current: Bytes::new(),
-            ended: false,
-        }
+        PieceReader { pieces, current: Bytes::new(), ended: false }
     }
 }
 

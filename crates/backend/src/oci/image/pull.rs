@@ -33,14 +33,9 @@ impl ImageStore {
             self.fetch(image, &session, document, progress).await?;
         }
         let (key, pinned) = (name.to_string(), digest.clone());
-        self.blocking(move |inner| inner.set_name(key, pinned))
-            .await?;
+        self.blocking(move |inner| inner.set_name(key, pinned)).await?;
         // A missing image would mean that somebody removes files behind our back.
-        self.inner
-            .image(name, &digest)
-            .ok_or_else(|| ImageError::NotFound {
-                image: image.to_owned(),
-            })
+        self.inner.image(name, &digest).ok_or_else(|| ImageError::NotFound { image: image.to_owned() })
     }
 
     async fn fetch(
@@ -50,15 +45,10 @@ impl ImageStore {
         document: Bytes,
         progress: ProgressFn<'_>,
     ) -> Result<(), ImageError> {
-        let malformed = |what, source| ImageError::Malformed {
-            image: image.to_owned(),
-            what,
-            source,
-        };
+        let malformed = |what, source| ImageError::Malformed { image: image.to_owned(), what, source };
         let (manifest, mut documents) = find_manifest(image, session, document).await?;
         let config = session.config(&manifest.config).await?;
-        let parsed = ConfigFile::parse(&config, &manifest)
-            .map_err(|problem| malformed(BlobKind::Config, problem))?;
+        let parsed = ConfigFile::parse(&config, &manifest).map_err(|problem| malformed(BlobKind::Config, problem))?;
         check_platform(image, &parsed.platform)?;
         documents.push(config.into());
         let mut fetches = Vec::new();
@@ -66,10 +56,7 @@ impl ImageStore {
             report(progress, layer, 0, LayerPhase::Waiting);
             fetches.push(self.fetch_layer(session, layer, diff_id, progress));
         }
-        stream::iter(fetches)
-            .buffer_unordered(PARALLEL_LAYERS)
-            .try_collect::<()>()
-            .await?;
+        stream::iter(fetches).buffer_unordered(PARALLEL_LAYERS).try_collect::<()>().await?;
         self.blocking(move |inner| {
             for document in documents.iter().rev() {
                 inner.put_blob(document)?;
@@ -92,13 +79,8 @@ impl ImageStore {
             let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
             let (digest, promised) = (layer.digest.clone(), diff_id.clone());
             let unpack = self.blocking(move |inner| {
-                let expected = Expected {
-                    digest: Some(&digest),
-                    diff_id: Some(&promised),
-                };
-                inner
-                    .layers
-                    .add(PieceReader::new(pieces), digest.as_str(), expected)
+                let expected = Expected { digest: Some(&digest), diff_id: Some(&promised) };
+                inner.layers.add(PieceReader::new(pieces), digest.as_str(), expected)
             });
             let arrived = |done| report(progress, layer, done, LayerPhase::Downloading);
             arrived(0);
@@ -114,16 +96,8 @@ impl ImageStore {
 }
 
 /// Follows indexes down to this machine's manifest. Returns all documents on the way, top first.
-async fn find_manifest(
-    image: &str,
-    session: &Session<'_>,
-    top: Bytes,
-) -> Result<(Manifest, Vec<Bytes>), ImageError> {
-    let malformed = |source| ImageError::Malformed {
-        image: image.to_owned(),
-        what: BlobKind::Manifest,
-        source,
-    };
+async fn find_manifest(image: &str, session: &Session<'_>, top: Bytes) -> Result<(Manifest, Vec<Bytes>), ImageError> {
+    let malformed = |source| ImageError::Malformed { image: image.to_owned(), what: BlobKind::Manifest, source };
     let host = Platform::host();
     let mut documents = vec![top];
     for _ in 0..=MAX_NESTING {
@@ -131,8 +105,7 @@ async fn find_manifest(
         match Document::parse(current).map_err(malformed)? {
             Document::Manifest(manifest) => return Ok((manifest, documents)),
             Document::Index(entries) => {
-                let entry = choose(&entries, &host)
-                    .map_err(|available| no_platform(image, &host, available))?;
+                let entry = choose(&entries, &host).map_err(|available| no_platform(image, &host, available))?;
                 documents.push(session.document(Some(&entry.digest)).await?.1);
             }
         }
@@ -150,18 +123,9 @@ pub(super) fn check_platform(image: &str, platform: &Platform) -> Result<(), Ima
 }
 
 pub(super) fn no_platform(image: &str, host: &Platform, available: Vec<String>) -> ImageError {
-    ImageError::NoPlatform {
-        image: image.to_owned(),
-        wanted: host.to_string(),
-        available,
-    }
+    ImageError::NoPlatform { image: image.to_owned(), wanted: host.to_string(), available }
 }
 
 fn report(progress: ProgressFn<'_>, layer: &Descriptor, done: u64, phase: LayerPhase) {
-    progress(LayerProgress {
-        layer: layer.digest.clone(),
-        done,
-        total: layer.size,
-        phase,
-    });
+    progress(LayerProgress { layer: layer.digest.clone(), done, total: layer.size, phase });
 }

@@ -41,9 +41,7 @@ pub enum NameProblem {
     )]
     Path,
     /// The tag breaks the grammar.
-    #[error(
-        "a tag is up to 128 letters, digits, '_', '.' and '-', and begins with a letter, digit or '_'"
-    )]
+    #[error("a tag is up to 128 letters, digits, '_', '.' and '-', and begins with a letter, digit or '_'")]
     Tag,
     /// The digest is not a SHA-256 digest.
     #[error("a digest is 'sha256:' and 64 lower-case hexadecimal digits")]
@@ -103,12 +101,7 @@ impl ImageName {
 
     /// The same repository, pinned to a digest.
     pub fn pinned(&self, digest: &Digest) -> ImageName {
-        ImageName {
-            host: self.host.clone(),
-            path: self.path.clone(),
-            tag: None,
-            digest: Some(digest.clone()),
-        }
+        ImageName { host: self.host.clone(), path: self.path.clone(), tag: None, digest: Some(digest.clone()) }
     }
 
     /// Where to connect. `*.localhost` is always this machine (RFC 6761), whatever the resolver says.
@@ -125,11 +118,7 @@ impl ImageName {
         if self.host.len() > self.host_without_port().len() {
             return self.host.clone();
         }
-        format!(
-            "{}:{}",
-            self.host,
-            if self.is_loopback() { 80 } else { 443 }
-        )
+        format!("{}:{}", self.host, if self.is_loopback() { 80 } else { 443 })
     }
 
     fn host_without_port(&self) -> &str {
@@ -141,10 +130,7 @@ impl ImageName {
 
     fn parse(text: &str) -> Result<ImageName, NameProblem> {
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (
-                rest,
-                Some(Digest::parse(digest).ok_or(NameProblem::Digest)?),
-            ),
+            Some((rest, digest)) => (rest, Some(Digest::parse(digest).ok_or(NameProblem::Digest)?)),
             None => (text, None),
         };
         let (name, tag) = match rest.rsplit_once(':') {
@@ -162,11 +148,7 @@ impl ImageName {
             return Err(NameProblem::Host);
         }
         check_path(path)?;
-        let host = if host == DOCKER_HUB_LEGACY {
-            DOCKER_HUB
-        } else {
-            host
-        };
+        let host = if host == DOCKER_HUB_LEGACY { DOCKER_HUB } else { host };
         let path = if host == DOCKER_HUB && !path.contains('/') {
             if path.len() == 64 && path.bytes().all(|b| b.is_ascii_hexdigit()) {
                 return Err(NameProblem::LooksLikeId);
@@ -182,12 +164,7 @@ impl ImageName {
             Some(_) => None,
             None => Some(tag.unwrap_or(DEFAULT_TAG).to_owned()),
         };
-        Ok(ImageName {
-            host: host.to_owned(),
-            path,
-            tag,
-            digest,
-        })
+        Ok(ImageName { host: host.to_owned(), path, tag, digest })
     }
 }
 
@@ -195,10 +172,7 @@ impl FromStr for ImageName {
     type Err = ImageError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        ImageName::parse(text).map_err(|problem| ImageError::InvalidName {
-            image: text.to_owned(),
-            problem,
-        })
+        ImageName::parse(text).map_err(|problem| ImageError::InvalidName { image: text.to_owned(), problem })
     }
 }
 
@@ -238,17 +212,13 @@ fn is_host(host: &str) -> bool {
         return false;
     }
     if let Some(inner) = name.strip_prefix('[') {
-        return inner
-            .strip_suffix(']')
-            .is_some_and(|a| a.parse::<Ipv6Addr>().is_ok());
+        return inner.strip_suffix(']').is_some_and(|a| a.parse::<Ipv6Addr>().is_ok());
     }
     name.split('.').all(|label| {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     })
 }
 
@@ -259,11 +229,7 @@ fn check_path(path: &str) -> Result<(), NameProblem> {
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
         return Err(NameProblem::UpperCase);
     }
-    if path.split('/').all(is_path_component) {
-        Ok(())
-    } else {
-        Err(NameProblem::Path)
-    }
+    if path.split('/').all(is_path_component) { Ok(()) } else { Err(NameProblem::Path) }
 }
 
 /// `[a-z0-9]+` runs with `.`, `_`, `__` or any number of `-` between them.
@@ -271,9 +237,9 @@ fn is_path_component(component: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     component.starts_with(word)
         && component.ends_with(word)
-        && component.split(word).all(|separator| {
-            matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
-        })
+        && component
+            .split(word)
+            .all(|separator| matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
 }
 
 fn is_tag(tag: &str) -> bool {

@@ -10,10 +10,7 @@ fn names_are_completed_as_docker_completes_them() {
         ("python:3", "docker.io/library/python:3".to_owned()),
         ("python", "docker.io/library/python:latest".to_owned()),
         ("nginx/unit", "docker.io/nginx/unit:latest".to_owned()),
-        (
-            "docker.io/python",
-            "docker.io/library/python:latest".to_owned(),
-        ),
+        ("docker.io/python", "docker.io/library/python:latest".to_owned()),
         ("index.docker.io/a/b:1", "docker.io/a/b:1".to_owned()),
         ("ghcr.io/a/b/c:V1.0_x", "ghcr.io/a/b/c:V1.0_x".to_owned()),
         ("127.0.0.1:5000/app", "127.0.0.1:5000/app:latest".to_owned()),
@@ -25,15 +22,9 @@ fn names_are_completed_as_docker_completes_them() {
         ("python:5000", "docker.io/library/python:5000".to_owned()),
         ("MyHost/app", "MyHost/app:latest".to_owned()),
         ("a/b__c.d-e---f:x", "docker.io/a/b__c.d-e---f:x".to_owned()),
-        (
-            &format!("app@{pinned}"),
-            format!("docker.io/library/app@{pinned}"),
-        ),
+        (&format!("app@{pinned}"), format!("docker.io/library/app@{pinned}")),
         // The digest decides; the tag beside it is a comment.
-        (
-            &format!("app:1@{pinned}"),
-            format!("docker.io/library/app@{pinned}"),
-        ),
+        (&format!("app:1@{pinned}"), format!("docker.io/library/app@{pinned}")),
     ] {
         let name = ImageName::parse(given).unwrap_or_else(|e| panic!("{given}: {e}"));
         assert_eq!(name.to_string(), whole, "{given}");
@@ -91,22 +82,12 @@ fn only_this_machine_is_loopback_and_only_localhost_is_the_store() {
         ("python", false, false),
     ] {
         let name = ImageName::parse(given).expect(given);
-        assert_eq!(
-            (name.is_loopback(), name.is_local()),
-            (loopback, local),
-            "{given}"
-        );
+        assert_eq!((name.is_loopback(), name.is_local()), (loopback, local), "{given}");
     }
     let name = ImageName::parse("hub.localhost:5000/a").expect("name");
     assert_eq!(name.address(), "127.0.0.1:5000");
-    assert_eq!(
-        ImageName::parse("python").expect("name").endpoint(),
-        "docker.io:443"
-    );
-    assert_eq!(
-        ImageName::parse("127.0.0.1/a").expect("name").endpoint(),
-        "127.0.0.1:80"
-    );
+    assert_eq!(ImageName::parse("python").expect("name").endpoint(), "docker.io:443");
+    assert_eq!(ImageName::parse("127.0.0.1/a").expect("name").endpoint(), "127.0.0.1:80");
 }
 
 proptest! {

@@ -47,20 +47,12 @@ impl<'a> Session<'a> {
         name: &'a ImageName,
         settings: &Settings,
     ) -> Result<Session<'a>, ImageError> {
-        let bad_credentials = |source| ImageError::Credentials {
-            registry: name.host().to_owned(),
-            source,
-        };
-        let credentials = credentials::lookup(name.host(), settings.docker_config.as_deref())
-            .await
-            .map_err(bad_credentials)?;
+        let bad_credentials = |source| ImageError::Credentials { registry: name.host().to_owned(), source };
+        let credentials =
+            credentials::lookup(name.host(), settings.docker_config.as_deref()).await.map_err(bad_credentials)?;
         install_tls_provider();
-        let client = Client::try_from(client_config(name, settings)).map_err(|source| {
-            ImageError::Client {
-                registry: name.endpoint(),
-                source: Box::new(source),
-            }
-        })?;
+        let client = Client::try_from(client_config(name, settings))
+            .map_err(|source| ImageError::Client { registry: name.endpoint(), source: Box::new(source) })?;
         let auth = match credentials {
             Credentials::Anonymous => RegistryAuth::Anonymous,
             Credentials::Basic { user, password } => RegistryAuth::Basic(user, password),
@@ -69,55 +61,32 @@ impl<'a> Session<'a> {
                 RegistryAuth::Bearer(exchange.await.map_err(bad_credentials)?)
             }
         };
-        let session = Session {
-            client,
-            auth,
-            name,
-            image,
-        };
+        let session = Session { client, auth, name, image };
         let reference = session.reference(None);
         let mut attempt = 1;
         // Requests log in by themselves, but swallow the reason when that fails.
-        while let Err(e) = session
-            .client
-            .auth(&reference, &session.auth, RegistryOperation::Pull)
-            .await
-        {
-            session
-                .pause_or_fail(&mut attempt, e, BlobKind::Manifest)
-                .await?;
+        while let Err(e) = session.client.auth(&reference, &session.auth, RegistryOperation::Pull).await {
+            session.pause_or_fail(&mut attempt, e, BlobKind::Manifest).await?;
         }
         Ok(session)
     }
 
     /// A manifest or index, by digest or else by the name's own tag or digest.
-    pub(super) async fn document(
-        &self,
-        digest: Option<&Digest>,
-    ) -> Result<(Digest, Bytes), ImageError> {
+    pub(super) async fn document(&self, digest: Option<&Digest>) -> Result<(Digest, Bytes), ImageError> {
         let reference = self.reference(digest);
         let types = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
         let mut attempt = 1;
         let bytes = loop {
-            match self
-                .client
-                .pull_manifest_raw(&reference, &self.auth, &types)
-                .await
-            {
+            match self.client.pull_manifest_raw(&reference, &self.auth, &types).await {
                 Ok((bytes, _)) => break bytes,
-                Err(e) => {
-                    self.pause_or_fail(&mut attempt, e, BlobKind::Manifest)
-                        .await?
-                }
+                Err(e) => self.pause_or_fail(&mut attempt, e, BlobKind::Manifest).await?,
             }
         };
         let actual = Digest::of(&bytes);
         match digest.or(self.name.digest()) {
-            Some(expected) if *expected != actual => Err(ImageError::DigestMismatch {
-                what: BlobKind::Manifest,
-                expected: expected.clone(),
-                actual,
-            }),
+            Some(expected) if *expected != actual => {
+                Err(ImageError::DigestMismatch { what: BlobKind::Manifest, expected: expected.clone(), actual })
+            }
             _ => Ok((actual, bytes)),
         }
     }
@@ -139,19 +108,14 @@ impl<'a> Session<'a> {
             }
             content
         };
-        let (sent, content) = tokio::join!(
-            self.blob(descriptor, BlobKind::Config, sender, |_| {}),
-            collect
-        );
+        let (sent, content) = tokio::join!(self.blob(descriptor, BlobKind::Config, sender, |_| {}), collect);
         sent?;
         let actual = Digest::of(&content);
         match actual == descriptor.digest {
             true => Ok(content),
-            false => Err(ImageError::DigestMismatch {
-                what: BlobKind::Config,
-                expected: descriptor.digest.clone(),
-                actual,
-            }),
+            false => {
+                Err(ImageError::DigestMismatch { what: BlobKind::Config, expected: descriptor.digest.clone(), actual })
+            }
         }
     }
 
@@ -221,19 +185,11 @@ impl<'a> Session<'a> {
         if offset == 0 {
             // A range from zero, so that the client leaves the digest to the one who unpacks:
             // computing it twice would double the work.
-            return match self
-                .client
-                .pull_blob_stream_partial(&reference, digest, 0, Some(descriptor.size))
-                .await?
-            {
+            return match self.client.pull_blob_stream_partial(&reference, digest, 0, Some(descriptor.size)).await? {
                 BlobResponse::Partial(stream) | BlobResponse::Full(stream) => Ok((0, stream)),
             };
         }
-        match self
-            .client
-            .pull_blob_stream_partial(&reference, digest, offset, None)
-            .await?
-        {
+        match self.client.pull_blob_stream_partial(&reference, digest, offset, None).await? {
             BlobResponse::Partial(stream) => Ok((0, stream)),
             BlobResponse::Full(stream) => Ok((offset, stream)),
         }
@@ -267,11 +223,7 @@ impl<'a> Session<'a> {
         if let E::DigestError(DigestError::VerificationError { expected, actual }) = &error
             && let (Some(expected), Some(actual)) = (Digest::parse(expected), Digest::parse(actual))
         {
-            return ImageError::DigestMismatch {
-                what: kind,
-                expected,
-                actual,
-            };
+            return ImageError::DigestMismatch { what: kind, expected, actual };
         }
         let answer = Answer::of(&error);
         let source = Box::new(error);
@@ -281,38 +233,18 @@ impl<'a> Session<'a> {
             Answer::NotFound if kind == BlobKind::Manifest => ImageError::NotFound { image },
             Answer::Refused => {
                 let registry = self.name.host().to_owned();
-                ImageError::Unauthorized {
-                    image,
-                    registry,
-                    source,
-                }
+                ImageError::Unauthorized { image, registry, source }
             }
-            _ => ImageError::Registry {
-                image,
-                registry,
-                source,
-            },
+            _ => ImageError::Registry { image, registry, source },
         }
     }
 
     fn oversized(&self, descriptor: &Descriptor, what: BlobKind) -> ImageError {
-        let source = DocumentProblem::Size {
-            digest: descriptor.digest.clone(),
-            expected: descriptor.size,
-        };
-        ImageError::Malformed {
-            image: self.image.to_owned(),
-            what,
-            source,
-        }
+        let source = DocumentProblem::Size { digest: descriptor.digest.clone(), expected: descriptor.size };
+        ImageError::Malformed { image: self.image.to_owned(), what, source }
     }
 
-    fn interrupted(
-        &self,
-        descriptor: &Descriptor,
-        done: u64,
-        source: Option<io::Error>,
-    ) -> ImageError {
+    fn interrupted(&self, descriptor: &Descriptor, done: u64, source: Option<io::Error>) -> ImageError {
         ImageError::Interrupted {
             registry: self.name.endpoint(),
             digest: descriptor.digest.clone(),

@@ -13,11 +13,7 @@ use super::rooted::get_xattr;
 
 /// Writes the folder's content as a tar archive. Sockets and devices are left out.
 pub(super) fn write_tar(folder: &Path, out: impl Write) -> io::Result<()> {
-    let mut writer = Writer {
-        root: folder,
-        tar: Builder::new(out),
-        linked: HashMap::new(),
-    };
+    let mut writer = Writer { root: folder, tar: Builder::new(out), linked: HashMap::new() };
     writer.folder(Path::new(""), &fs::metadata(folder)?)?;
     writer.tar.into_inner()?.flush()
 }
@@ -31,11 +27,7 @@ struct Writer<'a, W: Write> {
 
 impl<W: Write> Writer<'_, W> {
     fn folder(&mut self, path: &Path, metadata: &Metadata) -> io::Result<()> {
-        let name = if path.as_os_str().is_empty() {
-            Path::new("./")
-        } else {
-            path
-        };
+        let name = if path.as_os_str().is_empty() { Path::new("./") } else { path };
         let mut header = self.header(path, metadata, EntryType::Directory)?;
         self.tar.append_data(&mut header, name, io::empty())?;
         let mut entries = fs::read_dir(self.root.join(path))?.collect::<io::Result<Vec<_>>>()?;
@@ -55,9 +47,7 @@ impl<W: Write> Writer<'_, W> {
         let (source, kind) = (self.root.join(path), metadata.file_type());
         if kind.is_symlink() {
             let mut header = self.header(path, metadata, EntryType::Symlink)?;
-            return self
-                .tar
-                .append_link(&mut header, path, fs::read_link(source)?);
+            return self.tar.append_link(&mut header, path, fs::read_link(source)?);
         }
         if !(kind.is_file() || kind.is_fifo()) {
             return Ok(());
@@ -79,8 +69,7 @@ impl<W: Write> Writer<'_, W> {
         let metadata = content.metadata()?;
         let mut header = self.header(path, &metadata, EntryType::Regular)?;
         header.set_size(metadata.len());
-        self.tar
-            .append_data(&mut header, path, io::Read::take(content, metadata.len()))
+        self.tar.append_data(&mut header, path, io::Read::take(content, metadata.len()))
     }
 
     fn header(&mut self, path: &Path, metadata: &Metadata, kind: EntryType) -> io::Result<Header> {

@@ -84,19 +84,14 @@ impl ImageStore {
     /// base than `settings` says.
     pub fn open(folder: &Path, settings: Settings) -> Result<ImageStore, ImageError> {
         let made = |path: &Path, mode| {
-            let built = fs::DirBuilder::new()
-                .recursive(true)
-                .mode(mode)
-                .create(path);
+            let built = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
             built.map_err(|e| ImageError::io("create", path, e))
         };
         made(folder, 0o755)?;
         let lock_path = folder.join("lock");
         let lock = File::create(&lock_path).map_err(|e| ImageError::io("open", &lock_path, e))?;
         lock.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => ImageError::InUse {
-                path: folder.to_owned(),
-            },
+            TryLockError::WouldBlock => ImageError::InUse { path: folder.to_owned() },
             TryLockError::Error(e) => ImageError::io("lock", &lock_path, e),
         })?;
         let (layers, temporary) = (folder.join("layers"), folder.join("tmp"));
@@ -114,10 +109,7 @@ impl ImageStore {
         let mut inner = Inner {
             folder: folder.to_owned(),
             layers: Layers::new(layers, temporary, settings.id_base),
-            names: Mutex::new(Names {
-                id_base: settings.id_base,
-                names: BTreeMap::new(),
-            }),
+            names: Mutex::new(Names { id_base: settings.id_base, names: BTreeMap::new() }),
             settings,
             locks: DigestLocks::default(),
             keep: tokio::sync::RwLock::default(),
@@ -125,9 +117,7 @@ impl ImageStore {
             _lock: lock,
         };
         inner.read_names()?;
-        Ok(ImageStore {
-            inner: Arc::new(inner),
-        })
+        Ok(ImageStore { inner: Arc::new(inner) })
     }
 
     /// Finds out which digest a name stands for, asking its registry unless the name is pinned or
@@ -135,11 +125,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// See [`ImageError`]; each variant is for one thing that the user can do something about.
-    pub async fn resolve(
-        &self,
-        image: &str,
-        progress: ProgressFn<'_>,
-    ) -> Result<ResolvedImage, ImageError> {
+    pub async fn resolve(&self, image: &str, progress: ProgressFn<'_>) -> Result<ResolvedImage, ImageError> {
         let name: ImageName = image.parse()?;
         let _keep = self.inner.keep.read().await;
         let known = match (name.digest(), name.is_local()) {
@@ -150,9 +136,7 @@ impl ImageStore {
         let found = known.and_then(|digest| self.inner.image(&name, &digest));
         match found {
             Some(found) => Ok(found),
-            None if name.is_local() => Err(ImageError::NotFound {
-                image: image.to_owned(),
-            }),
+            None if name.is_local() => Err(ImageError::NotFound { image: image.to_owned() }),
             None => self.pull(image, &name, progress).await,
         }
     }
@@ -166,21 +150,11 @@ impl ImageStore {
 
     /// Every name in the store, in the order of names.
     pub fn list(&self) -> Vec<StoredImage> {
-        let names = self
-            .inner
-            .names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let names = self.inner.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let stored = |(name, entry): (String, Name)| {
             let size = self.inner.ready(&entry.digest)?.size;
             let digest = entry.digest.to_string();
-            Some(StoredImage {
-                name,
-                digest,
-                size,
-                created: entry.created,
-            })
+            Some(StoredImage { name, digest, size, created: entry.created })
         };
         names.names.into_iter().filter_map(stored).collect()
     }
@@ -191,8 +165,7 @@ impl ImageStore {
     /// The name is malformed, or the index can't be written.
     pub async fn remove(&self, image: &str) -> Result<bool, ImageError> {
         let name = image.parse::<ImageName>()?.to_string();
-        self.blocking(move |inner| inner.change_names(|names| names.remove(&name).is_some()))
-            .await
+        self.blocking(move |inner| inner.change_names(|names| names.remove(&name).is_some())).await
     }
 
     /// Runs file operations on a thread that may wait for the disk.
@@ -201,9 +174,7 @@ impl ImageStore {
         work: impl FnOnce(&Inner) -> Result<T, ImageError> + Send + 'static,
     ) -> Result<T, ImageError> {
         let inner = self.inner.clone();
-        tokio::task::spawn_blocking(move || work(&inner))
-            .await
-            .map_err(ImageError::Aborted)?
+        tokio::task::spawn_blocking(move || work(&inner)).await.map_err(ImageError::Aborted)?
     }
 }
 
@@ -278,11 +249,7 @@ impl Inner {
     /// What the names of the store stand for.
     pub(super) fn named_digests(&self) -> HashSet<Digest> {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names
-            .names
-            .values()
-            .map(|entry| entry.digest.clone())
-            .collect()
+        names.names.values().map(|entry| entry.digest.clone()).collect()
     }
 
     /// Forgets what is known of other images than these.
@@ -299,20 +266,11 @@ impl Inner {
 
     pub(super) fn set_name(&self, name: String, digest: Digest) -> Result<(), ImageError> {
         self.change_names(|names| {
-            names.insert(
-                name,
-                Name {
-                    digest,
-                    created: Utc::now(),
-                },
-            );
+            names.insert(name, Name { digest, created: Utc::now() });
         })
     }
 
-    fn change_names<T>(
-        &self,
-        change: impl FnOnce(&mut BTreeMap<String, Name>) -> T,
-    ) -> Result<T, ImageError> {
+    fn change_names<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Name>) -> T) -> Result<T, ImageError> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut new = names.clone();
         let result = change(&mut new.names);
@@ -331,16 +289,11 @@ impl Inner {
             }
             read => read.map_err(|e| ImageError::io("read", &path, e))?,
         };
-        let names: Names =
-            serde_json::from_slice(&bytes).map_err(|e| ImageError::io("read", &path, e.into()))?;
+        let names: Names = serde_json::from_slice(&bytes).map_err(|e| ImageError::io("read", &path, e.into()))?;
         let wanted = self.settings.id_base;
         if names.id_base != wanted {
             let path = self.folder.clone();
-            return Err(ImageError::IdBase {
-                path,
-                found: names.id_base,
-                wanted,
-            });
+            return Err(ImageError::IdBase { path, found: names.id_base, wanted });
         }
         self.names = Mutex::new(names);
         Ok(())

@@ -27,10 +27,7 @@ struct State {
 impl<'a> PullSummary<'a> {
     /// Sentences go to `tell`.
     pub fn new(tell: &'a (dyn Fn(String) + Send + Sync)) -> Self {
-        PullSummary {
-            tell,
-            state: Mutex::default(),
-        }
+        PullSummary { tell, state: Mutex::default() }
     }
 
     /// Takes a report in.
@@ -38,10 +35,7 @@ impl<'a> PullSummary<'a> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = progress.phase == LayerPhase::Waiting;
         state.layers.insert(progress.layer.clone(), progress);
-        let complete = state
-            .layers
-            .values()
-            .all(|layer| layer.phase == LayerPhase::Done);
+        let complete = state.layers.values().all(|layer| layer.phase == LayerPhase::Done);
         // Not while layers are still being announced: the total would grow before people's eyes.
         if waiting || !complete && state.told.is_some_and(|told| told.elapsed() < PAUSE) {
             return;
@@ -72,9 +66,7 @@ impl ImageError {
         }
         let message = self.full_message();
         match self {
-            ImageError::Unauthorized { .. } | ImageError::Credentials { .. } => {
-                PullError::Denied { image, message }
-            }
+            ImageError::Unauthorized { .. } | ImageError::Credentials { .. } => PullError::Denied { image, message },
             ImageError::InvalidName { .. }
             | ImageError::NoPlatform { .. }
             | ImageError::DigestMismatch { .. }
@@ -103,12 +95,7 @@ mod tests {
     use super::*;
 
     fn report(layer: &str, done: u64, phase: LayerPhase) -> LayerProgress {
-        LayerProgress {
-            layer: Digest::of(layer.as_bytes()),
-            done,
-            total: 2_000_000,
-            phase,
-        }
+        LayerProgress { layer: Digest::of(layer.as_bytes()), done, total: 2_000_000, phase }
     }
 
     #[test]
@@ -126,14 +113,8 @@ mod tests {
             summary.update(report(layer, 2_000_000, LayerPhase::Done));
         }
         let told = told.into_inner().expect("lock");
-        assert_eq!(
-            told.first().map(String::as_str),
-            Some("Pulling 2 layers, 0.0 of 4.0 MB.")
-        );
-        assert_eq!(
-            told.last().map(String::as_str),
-            Some("Pulled 2 layers, 4.0 MB.")
-        );
+        assert_eq!(told.first().map(String::as_str), Some("Pulling 2 layers, 0.0 of 4.0 MB."));
+        assert_eq!(told.last().map(String::as_str), Some("Pulled 2 layers, 4.0 MB."));
         assert!(told.len() < 10, "{told:?}");
     }
 
@@ -141,20 +122,11 @@ mod tests {
     fn errors_keep_their_class_and_every_reason() {
         let not_found = ImageError::NotFound { image: "a".into() }.into_pull_error("a");
         assert_eq!(not_found.to_string(), "Image 'a' not found.");
-        let source = super::super::UnpackError::Name {
-            entry: "../x".into(),
-            problem: super::super::NameRule::ParentFolder,
-        };
-        let layer = ImageError::Layer {
-            layer: "sha256:1".into(),
-            source,
-        }
-        .into_pull_error("a");
+        let source =
+            super::super::UnpackError::Name { entry: "../x".into(), problem: super::super::NameRule::ParentFolder };
+        let layer = ImageError::Layer { layer: "sha256:1".into(), source }.into_pull_error("a");
         assert!(matches!(layer, PullError::Unusable { .. }));
         let text = layer.to_string();
-        assert!(
-            text.contains("sha256:1") && text.contains("'../x' contains '..'"),
-            "{text}"
-        );
+        assert!(text.contains("sha256:1") && text.contains("'../x' contains '..'"), "{text}");
     }
 }

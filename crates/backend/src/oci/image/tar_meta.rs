@@ -47,10 +47,7 @@ impl Meta {
     pub(super) fn read<R: Read>(entry: &mut tar::Entry<'_, R>, id_base: u32) -> io::Result<Meta> {
         let header = entry.header();
         let mut meta = Meta {
-            owner: (
-                host_id(header.uid()?, id_base),
-                host_id(header.gid()?, id_base),
-            ),
+            owner: (host_id(header.uid()?, id_base), host_id(header.gid()?, id_base)),
             mode: Mode::from_bits_truncate(header.mode()? & 0o7777),
             mtime: TimeSpec::new(i64::try_from(header.mtime()?).unwrap_or(i64::MAX), 0),
             xattrs: Vec::new(),
@@ -134,18 +131,11 @@ fn namespaced_capability(value: &[u8], id_base: u32) -> Option<Vec<u8>> {
 fn parse_time(text: &str) -> Option<TimeSpec> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds_value: i64 = seconds.parse().ok()?;
-    let digits: String = fraction
-        .chars()
-        .chain("000000000".chars())
-        .take(9)
-        .collect();
+    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     let nanos: i64 = digits.parse().ok()?;
     // -1.5 is half a second before -1.
     match seconds.starts_with('-') && nanos > 0 {
-        true => Some(TimeSpec::new(
-            seconds_value.checked_sub(1)?,
-            1_000_000_000 - nanos,
-        )),
+        true => Some(TimeSpec::new(seconds_value.checked_sub(1)?, 1_000_000_000 - nanos)),
         false => Some(TimeSpec::new(seconds_value, nanos)),
     }
 }

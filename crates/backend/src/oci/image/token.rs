@@ -20,9 +20,8 @@ pub(super) async fn exchange_identity_token(
     struct Answer {
         access_token: String,
     }
-    let mut builder = reqwest::Client::builder()
-        .connect_timeout(settings.connect_timeout)
-        .read_timeout(settings.stall_timeout);
+    let mut builder =
+        reqwest::Client::builder().connect_timeout(settings.connect_timeout).read_timeout(settings.stall_timeout);
     if name.is_loopback() {
         builder = builder.no_proxy();
     }
@@ -49,8 +48,7 @@ pub(super) async fn exchange_identity_token(
         ("refresh_token", identity_token),
     ];
     // A form body is written like a URL's query.
-    let form = reqwest::Url::parse_with_params("http://form/", form)
-        .map_err(|_| CredentialsError::NoTokenServer)?;
+    let form = reqwest::Url::parse_with_params("http://form/", form).map_err(|_| CredentialsError::NoTokenServer)?;
     let answer: Answer = client
         .post(&challenge.realm)
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -75,14 +73,8 @@ fn bearer_challenge(header: &str) -> Option<Challenge> {
         .filter_map(Result::ok)
         .find(|challenge| challenge.scheme.eq_ignore_ascii_case("bearer"))?;
     let parameter = |wanted: &str| {
-        let found = bearer
-            .params
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(wanted));
+        let found = bearer.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(wanted));
         found.map(|(_, value)| value.to_unescaped())
     };
-    Some(Challenge {
-        realm: parameter("realm")?,
-        service: parameter("service").unwrap_or_default(),
-    })
+    Some(Challenge { realm: parameter("realm")?, service: parameter("service").unwrap_or_default() })
 }

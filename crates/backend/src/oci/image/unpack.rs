@@ -38,23 +38,12 @@ type Result<T> = std::result::Result<T, UnpackError>;
 
 /// Unpacks `archive` into the empty folder `root`.
 pub(super) fn unpack(archive: &mut dyn Read, root: &Path, id_base: u32) -> Result<()> {
-    let open = |source| UnpackError::Write {
-        entry: "/".into(),
-        source,
-    };
+    let open = |source| UnpackError::Write { entry: "/".into(), source };
     let root = Folder::open(root).map_err(open)?;
     Meta::default_folder(id_base).apply(&root).map_err(open)?;
-    let mut unpacker = Unpacker {
-        root,
-        id_base,
-        parent: None,
-        folders: Vec::new(),
-    };
+    let mut unpacker = Unpacker { root, id_base, parent: None, folders: Vec::new() };
     let budget = Cell::new(MAX_HEADERS);
-    let mut metered = Metered {
-        inner: archive,
-        budget: &budget,
-    };
+    let mut metered = Metered { inner: archive, budget: &budget };
     let mut archive = tar::Archive::new(&mut metered as &mut dyn Read);
     let mut entries = archive.entries().map_err(UnpackError::Read)?;
     loop {
@@ -82,9 +71,7 @@ impl Read for Metered<'_> {
             let message = format!("the headers of one entry are larger than {MAX_HEADERS} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        let most = buffer
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let n = self.inner.read(&mut buffer[..most])?;
         self.budget.set(left - n as u64);
         Ok(n)
@@ -125,9 +112,7 @@ impl Unpacker {
         }
         match kind {
             EntryType::Directory => self.folder(&name, meta, path, &raw),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(&name, &meta, entry, &raw)
-            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(&name, &meta, entry, &raw),
             EntryType::Symlink => {
                 let target = link_target(entry, &raw)?;
                 self.replace(&name, &raw)?;
@@ -144,10 +129,7 @@ impl Unpacker {
             EntryType::Fifo => {
                 self.replace(&name, &raw)?;
                 let parent = self.parent();
-                parent
-                    .fifo(&name)
-                    .and_then(|()| meta.apply_nofollow(parent, &name))
-                    .map_err(write_error(&raw))
+                parent.fifo(&name).and_then(|()| meta.apply_nofollow(parent, &name)).map_err(write_error(&raw))
             }
             _ => Err(name_error(&raw, NameRule::Type)),
         }
@@ -155,18 +137,12 @@ impl Unpacker {
 
     /// The folder that `enter` opened last.
     fn parent(&self) -> &Folder {
-        self.parent
-            .as_ref()
-            .map_or(&self.root, |(_, folder)| folder)
+        self.parent.as_ref().map_or(&self.root, |(_, folder)| folder)
     }
 
     /// Makes `path` the current folder, with all of its parents.
     fn enter(&mut self, path: &Path, raw: &[u8]) -> Result<()> {
-        if self
-            .parent
-            .as_ref()
-            .is_none_or(|(current, _)| current != path)
-        {
+        if self.parent.as_ref().is_none_or(|(current, _)| current != path) {
             let folder = self.make_path(path, MAX_LINKS, raw)?;
             self.parent = Some((path.to_owned(), folder));
         }
@@ -200,11 +176,7 @@ impl Unpacker {
                     return Err(name_error(raw, NameRule::Loop));
                 }
                 let target = PathBuf::from(parent.read_link(name).map_err(write_error(raw))?);
-                let target = if target.is_absolute() {
-                    target
-                } else {
-                    above.join(target)
-                };
+                let target = if target.is_absolute() { target } else { above.join(target) };
                 return self.make_path(&flatten(&target), links - 1, raw);
             }
             // A file where the archive itself wants a folder: the later entry counts.
@@ -214,9 +186,7 @@ impl Unpacker {
             }
         }
         let made = parent.child(name).map_err(write_error(raw))?;
-        Meta::default_folder(self.id_base)
-            .apply(&made)
-            .map_err(write_error(raw))?;
+        Meta::default_folder(self.id_base).apply(&made).map_err(write_error(raw))?;
         Ok(made)
     }
 
@@ -245,13 +215,7 @@ impl Unpacker {
         Ok(())
     }
 
-    fn file(
-        &mut self,
-        name: &OsStr,
-        meta: &Meta,
-        content: &mut dyn Read,
-        raw: &[u8],
-    ) -> Result<()> {
+    fn file(&mut self, name: &OsStr, meta: &Meta, content: &mut dyn Read, raw: &[u8]) -> Result<()> {
         self.replace(name, raw)?;
         let mut file = self.parent().create_file(name).map_err(write_error(raw))?;
         let mut buffer = [0; 64 * 1024];
@@ -271,16 +235,11 @@ impl Unpacker {
             return Err(name_error(raw, NameRule::NoTarget));
         };
         let from = self.root.resolve(above).map_err(write_error(raw))?;
-        if self
-            .parent()
-            .same_file(name, &from, target_name)
-            .map_err(write_error(raw))?
-        {
+        if self.parent().same_file(name, &from, target_name).map_err(write_error(raw))? {
             return Ok(());
         }
         self.replace(name, raw)?;
-        from.link(target_name, self.parent(), name)
-            .map_err(write_error(raw))
+        from.link(target_name, self.parent(), name).map_err(write_error(raw))
     }
 
     fn whiteout(&mut self, marker: &OsStr, raw: &[u8]) -> Result<()> {
@@ -299,10 +258,9 @@ impl Unpacker {
         match parent.find(name).map_err(write_error(raw))? {
             Found::Nothing => parent.whiteout(name).map_err(write_error(raw)),
             // A whiteout concerns lower layers only: what this layer brings stays.
-            Found::Folder => parent
-                .child(name)
-                .and_then(|folder| set_xattr(&folder, OPAQUE_XATTR, b"y"))
-                .map_err(write_error(raw)),
+            Found::Folder => {
+                parent.child(name).and_then(|folder| set_xattr(&folder, OPAQUE_XATTR, b"y")).map_err(write_error(raw))
+            }
             _ => Ok(()),
         }
     }
@@ -324,10 +282,7 @@ impl Unpacker {
 }
 
 fn is_missing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn link_target(entry: &tar::Entry<'_, &mut dyn Read>, raw: &[u8]) -> Result<Vec<u8>> {

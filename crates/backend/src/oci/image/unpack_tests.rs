@@ -14,12 +14,7 @@ fn put(tar: &mut Vec<u8>, kind: EntryType, name: &str, link: &str, content: &[u8
 }
 
 /// An entry without content, with other attributes.
-fn put_with(
-    tar: &mut Vec<u8>,
-    kind: EntryType,
-    (name, link): (&str, &str),
-    change: impl Fn(&mut tar::Header),
-) {
+fn put_with(tar: &mut Vec<u8>, kind: EntryType, (name, link): (&str, &str), change: impl Fn(&mut tar::Header)) {
     let mut header = header(kind, name, link);
     change(&mut header);
     append(tar, header, b"");
@@ -31,11 +26,7 @@ fn header(kind: EntryType, name: &str, link: &str) -> tar::Header {
     fields.name[..name.len()].copy_from_slice(name.as_bytes());
     fields.linkname[..link.len()].copy_from_slice(link.as_bytes());
     header.set_entry_type(kind);
-    header.set_mode(if kind == EntryType::Directory {
-        0o755
-    } else {
-        0o644
-    });
+    header.set_mode(if kind == EntryType::Directory { 0o755 } else { 0o644 });
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(1_600_000_000);
@@ -95,13 +86,7 @@ impl Sandbox {
         let names = |path: PathBuf| {
             let mut names: Vec<_> = std::fs::read_dir(path)
                 .expect("list")
-                .map(|entry| {
-                    entry
-                        .expect("entry")
-                        .file_name()
-                        .into_string()
-                        .expect("text")
-                })
+                .map(|entry| entry.expect("entry").file_name().into_string().expect("text"))
                 .collect();
             names.sort();
             names
@@ -109,22 +94,13 @@ impl Sandbox {
         assert_eq!(names(self.outer.path().to_owned()), ["layer", "secret"]);
         assert_eq!(names(self.outer.path().join("secret")), ["file"]);
         let secret = self.outer.path().join("secret/file");
-        assert_eq!(
-            std::fs::read_to_string(&secret).expect("secret"),
-            "untouched"
-        );
+        assert_eq!(std::fs::read_to_string(&secret).expect("secret"), "untouched");
         let meta = std::fs::metadata(secret).expect("secret");
-        assert_eq!(
-            (meta.uid(), meta.nlink()),
-            (nix::unistd::geteuid().as_raw(), 1)
-        );
+        assert_eq!((meta.uid(), meta.nlink()), (nix::unistd::geteuid().as_raw(), 1));
     }
 
     fn is_opaque(&self, name: &str) -> bool {
-        get_xattr(&self.path(name), OPAQUE_XATTR)
-            .expect("xattr")
-            .as_deref()
-            == Some(b"y")
+        get_xattr(&self.path(name), OPAQUE_XATTR).expect("xattr").as_deref() == Some(b"y")
     }
 
     fn is_whiteout(&self, name: &str) -> bool {
@@ -153,23 +129,14 @@ fn no_entry_reaches_outside_of_the_layer() {
         let mut tar = Vec::new();
         put(&mut tar, kind, name, link, b"");
         let (sandbox, done) = Sandbox::unpack(&tar);
-        assert!(
-            matches!(done, Err(UnpackError::Name { .. })),
-            "{kind:?} {name} {link}: {done:?}"
-        );
+        assert!(matches!(done, Err(UnpackError::Name { .. })), "{kind:?} {name} {link}: {done:?}");
         sandbox.assert_nothing_escaped();
     }
 }
 
 #[test]
 fn links_of_the_same_layer_lead_nowhere_outside() {
-    let outside = [
-        "../secret",
-        "/../../secret",
-        "../../../../../../../../../../tmp",
-        "/tmp",
-        "/proc/self/root",
-    ];
+    let outside = ["../secret", "/../../secret", "../../../../../../../../../../tmp", "/tmp", "/proc/self/root"];
     for target in outside {
         let mut tar = Vec::new();
         symlink(&mut tar, "d", target);
@@ -282,29 +249,14 @@ fn overlayfs_mounts_the_result_and_hides_what_was_deleted() {
     file(&mut upper, "d/new", "new");
     let (lower, upper) = (Sandbox::good(&lower), Sandbox::good(&upper));
     let target = tempfile::tempdir().expect("temp dir");
-    let options = format!(
-        "lowerdir={}:{}",
-        upper.path("").display(),
-        lower.path("").display()
-    );
-    let mounted = mount(
-        Some("overlay"),
-        target.path(),
-        Some("overlay"),
-        MsFlags::MS_RDONLY,
-        Some(options.as_str()),
-    );
+    let options = format!("lowerdir={}:{}", upper.path("").display(), lower.path("").display());
+    let mounted = mount(Some("overlay"), target.path(), Some("overlay"), MsFlags::MS_RDONLY, Some(options.as_str()));
     if let Err(e) = mounted {
         eprintln!("SKIPPED: overlayfs can't be mounted here: {e}");
         return;
     }
     let shown = |name: &str| target.path().join(name).exists();
-    let seen = [
-        shown("gone"),
-        shown("stays"),
-        shown("d/old"),
-        shown("d/new"),
-    ];
+    let seen = [shown("gone"), shown("stays"), shown("d/old"), shown("d/new")];
     umount2(target.path(), MntFlags::MNT_DETACH).expect("unmount");
     assert_eq!(seen, [false, true, false, true]);
 }
@@ -312,9 +264,7 @@ fn overlayfs_mounts_the_result_and_hides_what_was_deleted() {
 #[test]
 fn owners_are_shifted_and_modes_and_times_kept() {
     let mut tar = Vec::new();
-    put_with(&mut tar, EntryType::Directory, ("./", ""), |h| {
-        h.set_mode(0o750)
-    });
+    put_with(&mut tar, EntryType::Directory, ("./", ""), |h| h.set_mode(0o750));
     put_with(&mut tar, EntryType::Regular, ("bin/su", ""), |h| {
         h.set_mode(0o4755);
         h.set_uid(0);
@@ -325,51 +275,27 @@ fn owners_are_shifted_and_modes_and_times_kept() {
         h.set_uid(1000);
     });
     file(&mut tar, "tmp/inside", "changes the folder's time");
-    put_with(&mut tar, EntryType::Symlink, ("link", "bin/su"), |h| {
-        h.set_uid(65_535)
-    });
-    put_with(&mut tar, EntryType::Fifo, ("pipe", ""), |h| {
-        h.set_mode(0o620)
-    });
-    put_with(&mut tar, EntryType::Regular, ("alien", ""), |h| {
-        h.set_uid(70_000)
-    });
+    put_with(&mut tar, EntryType::Symlink, ("link", "bin/su"), |h| h.set_uid(65_535));
+    put_with(&mut tar, EntryType::Fifo, ("pipe", ""), |h| h.set_mode(0o620));
+    put_with(&mut tar, EntryType::Regular, ("alien", ""), |h| h.set_uid(70_000));
     put(&mut tar, EntryType::Link, "bin/also", "/bin/su", b"");
     put(&mut tar, EntryType::Link, "bin/also", "bin/also", b"");
     put(&mut tar, EntryType::Char, "dev/null", "", b"");
     let sandbox = Sandbox::good(&tar);
     let stat = |name: &str| std::fs::symlink_metadata(sandbox.path(name)).expect(name);
     assert_eq!(stat("").mode() & 0o7777, 0o750);
-    assert_eq!(
-        (stat("bin").uid(), stat("bin").mode() & 0o7777),
-        (BASE, 0o755)
-    );
+    assert_eq!((stat("bin").uid(), stat("bin").mode() & 0o7777), (BASE, 0o755));
     let su = stat("bin/su");
-    assert_eq!(
-        (su.mode() & 0o7777, su.uid(), su.gid()),
-        (0o4755, BASE, BASE + 42)
-    );
+    assert_eq!((su.mode() & 0o7777, su.uid(), su.gid()), (0o4755, BASE, BASE + 42));
     assert_eq!((su.mtime(), su.nlink()), (1_600_000_000, 2));
     assert_eq!(su.ino(), stat("bin/also").ino());
     let tmp = stat("tmp");
-    assert_eq!(
-        (tmp.mode() & 0o7777, tmp.uid(), tmp.mtime()),
-        (0o1777, BASE + 1000, 1_600_000_000)
-    );
-    assert_eq!(
-        (stat("link").uid(), stat("link").mtime()),
-        (BASE + 65_535, 1_600_000_000)
-    );
+    assert_eq!((tmp.mode() & 0o7777, tmp.uid(), tmp.mtime()), (0o1777, BASE + 1000, 1_600_000_000));
+    assert_eq!((stat("link").uid(), stat("link").mtime()), (BASE + 65_535, 1_600_000_000));
     assert!(stat("pipe").file_type().is_fifo());
-    assert_eq!(
-        (stat("pipe").mode() & 0o7777, stat("pipe").uid()),
-        (0o620, BASE)
-    );
+    assert_eq!((stat("pipe").mode() & 0o7777, stat("pipe").uid()), (0o620, BASE));
     assert_eq!(stat("alien").uid(), BASE + 65_534);
-    assert!(
-        !sandbox.path("dev/null").exists(),
-        "device nodes are the runtime's"
-    );
+    assert!(!sandbox.path("dev/null").exists(), "device nodes are the runtime's");
 }
 
 #[test]
@@ -393,9 +319,7 @@ fn capabilities_count_in_the_containers_namespace_and_overlay_attributes_are_dro
     header.set_gid(0);
     header.set_mtime(0);
     header.set_size(0);
-    builder
-        .append_data(&mut header, "ping", std::io::empty())
-        .expect("append");
+    builder.append_data(&mut header, "ping", std::io::empty()).expect("append");
     let sandbox = Sandbox::good(&builder.into_inner().expect("tar"));
     let get = |name: &std::ffi::CStr| get_xattr(&sandbox.path("ping"), name).expect("xattr");
     let stored = get(c"security.capability").expect("kept");
@@ -406,12 +330,7 @@ fn capabilities_count_in_the_containers_namespace_and_overlay_attributes_are_dro
     if let Some(note) = get(c"user.note") {
         assert_eq!(note, b"mine"); // tmpfs may have no user attributes
     }
-    assert_eq!(
-        std::fs::metadata(sandbox.path("ping"))
-            .expect("ping")
-            .mtime_nsec(),
-        250_000_000
-    );
+    assert_eq!(std::fs::metadata(sandbox.path("ping")).expect("ping").mtime_nsec(), 250_000_000);
 }
 
 #[test]
@@ -431,19 +350,12 @@ fn later_entries_replace_earlier_ones_whatever_they_were() {
 
 #[test]
 fn headers_cannot_ask_for_all_memory() {
-    for kind in [
-        EntryType::XHeader,
-        EntryType::GNULongName,
-        EntryType::GNULongLink,
-    ] {
+    for kind in [EntryType::XHeader, EntryType::GNULongName, EntryType::GNULongLink] {
         let mut tar = Vec::new();
         put(&mut tar, kind, "long", "", &vec![b'a'; 9 << 20]);
         file(&mut tar, "file", "x");
         let (_sandbox, done) = Sandbox::unpack(&tar);
-        assert!(
-            matches!(done, Err(UnpackError::Read(_))),
-            "{kind:?}: {done:?}"
-        );
+        assert!(matches!(done, Err(UnpackError::Read(_))), "{kind:?}: {done:?}");
     }
     // Content is no header, whatever kind of entry carries it.
     let mut tar = Vec::new();

@@ -76,14 +76,9 @@ impl Outbound {
     /// See [`OutboundError`].
     pub(super) fn open(key: &str) -> Result<Self, OutboundError> {
         let key: String = key.chars().take(KEY_LENGTH).collect();
-        let digest = key
-            .bytes()
-            .fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+        let digest = key.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
         // 100.64.0.0/10 is for networks like this one (RFC 6598).
-        let outbound = Self {
-            network: [100, 64 + digest % 64],
-            key,
-        };
+        let outbound = Self { network: [100, 64 + digest % 64], key };
         if std::fs::read_to_string(FORWARDING).is_ok_and(|text| text.trim() == "0") {
             std::fs::write(FORWARDING, "1").map_err(OutboundError::Forwarding)?;
         }
@@ -104,11 +99,7 @@ impl Outbound {
     ///
     /// # Errors
     /// See [`OutboundError`]; nothing is left of the attempt.
-    pub(super) fn attach(
-        &self,
-        instance: &str,
-        namespace: BorrowedFd<'_>,
-    ) -> Result<(), OutboundError> {
+    pub(super) fn attach(&self, instance: &str, namespace: BorrowedFd<'_>) -> Result<(), OutboundError> {
         veth::attach(&self.prefix(), self.network, instance, namespace)
     }
 

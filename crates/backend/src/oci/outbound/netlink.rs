@@ -33,8 +33,7 @@ impl Message {
 
     /// Adds an attribute.
     pub(super) fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
-        self.bytes
-            .extend_from_slice(&((value.len() + 4) as u16).to_ne_bytes());
+        self.bytes.extend_from_slice(&((value.len() + 4) as u16).to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(value);
         self.pad();
@@ -92,21 +91,12 @@ impl Socket {
     /// Opens a socket of a protocol, for instance `NETLINK_ROUTE`.
     pub(super) fn open(protocol: i32) -> io::Result<Self> {
         // SAFETY: the call takes numbers only.
-        let fd = unsafe {
-            libc::socket(
-                libc::AF_NETLINK,
-                libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-                protocol,
-            )
-        };
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the kernel has just made this descriptor for us alone.
-        Ok(Self {
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
-            sequence: 0,
-        })
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, sequence: 0 })
     }
 
     /// Sends a change and waits until it is done.
@@ -153,26 +143,14 @@ impl Socket {
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
         // SAFETY: the pointer and the length are those of one slice.
-        let sent =
-            unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
-        if sent < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
-        }
+        let sent = unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     fn receive(&self) -> io::Result<Vec<Answer>> {
         let mut buffer = vec![0_u8; BUFFER];
         // SAFETY: the pointer and the length are those of one buffer.
-        let length = unsafe {
-            libc::recv(
-                self.fd.as_raw_fd(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                0,
-            )
-        };
+        let length = unsafe { libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
         let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
         Ok(split(&buffer[..length]))
     }
@@ -185,10 +163,7 @@ fn split(mut bytes: &[u8]) -> Vec<Answer> {
         if length < HEADER || length > bytes.len() {
             break;
         }
-        answers.push((
-            u16::from_ne_bytes([bytes[4], bytes[5]]),
-            bytes[HEADER..length].to_vec(),
-        ));
+        answers.push((u16::from_ne_bytes([bytes[4], bytes[5]]), bytes[HEADER..length].to_vec()));
         bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];
     }
     answers
@@ -196,14 +171,8 @@ fn split(mut bytes: &[u8]) -> Vec<Answer> {
 
 /// An error message begins with the negative error number, or 0 where all went well.
 fn outcome(body: &[u8]) -> io::Result<()> {
-    let code = body
-        .first_chunk()
-        .map_or(-libc::EIO, |bytes| i32::from_ne_bytes(*bytes));
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(-code))
-    }
+    let code = body.first_chunk().map_or(-libc::EIO, |bytes| i32::from_ne_bytes(*bytes));
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) }
 }
 
 /// The attributes in `bytes`: type without flags, and value.
@@ -214,10 +183,7 @@ pub(super) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
         if length < 4 || length > bytes.len() {
             break;
         }
-        found.push((
-            u16::from_ne_bytes([bytes[2], bytes[3]]) & !NESTED,
-            &bytes[4..length],
-        ));
+        found.push((u16::from_ne_bytes([bytes[2], bytes[3]]) & !NESTED, &bytes[4..length]));
         bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];
     }
     found

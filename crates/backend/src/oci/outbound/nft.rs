@@ -56,9 +56,7 @@ pub(super) fn install(table: &str, prefix: &str, network: [u8; 2]) -> Result<(),
             .text(7, kind)
     };
     let rule = |chain, expressions: fn(Message, &str, [u8; 2]) -> Message| {
-        let rule = message(NEW_RULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND)
-            .text(1, table)
-            .text(2, chain);
+        let rule = message(NEW_RULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND).text(1, table).text(2, chain);
         rule.nest(4, |list| expressions(list, prefix, network))
     };
     transaction(vec![
@@ -69,46 +67,23 @@ pub(super) fn install(table: &str, prefix: &str, network: [u8; 2]) -> Result<(),
         chain("input", "filter", HOOK_INPUT, PRIORITY_FILTER),
         chain("forward", "filter", HOOK_FORWARD, PRIORITY_FILTER),
         chain("postrouting", "nat", HOOK_POSTROUTING, PRIORITY_SOURCE_NAT),
-        rule("input", |list, prefix, _| {
-            verdict(name(list, IN_NAME, EQUAL, prefix), DROP)
-        }),
+        rule("input", |list, prefix, _| verdict(name(list, IN_NAME, EQUAL, prefix), DROP)),
+        rule("forward", |list, prefix, _| verdict(known_connection(name(list, OUT_NAME, EQUAL, prefix)), ACCEPT)),
+        rule("forward", |list, prefix, _| verdict(name(list, OUT_NAME, EQUAL, prefix), DROP)),
+        rule("forward", |list, prefix, _| verdict(ipv4(name(list, IN_NAME, EQUAL, prefix), NOT_EQUAL), DROP)),
         rule("forward", |list, prefix, _| {
-            verdict(
-                known_connection(name(list, OUT_NAME, EQUAL, prefix)),
-                ACCEPT,
-            )
-        }),
-        rule("forward", |list, prefix, _| {
-            verdict(name(list, OUT_NAME, EQUAL, prefix), DROP)
-        }),
-        rule("forward", |list, prefix, _| {
-            verdict(ipv4(name(list, IN_NAME, EQUAL, prefix), NOT_EQUAL), DROP)
-        }),
-        rule("forward", |list, prefix, _| {
-            verdict(
-                address(
-                    ipv4(name(list, IN_NAME, EQUAL, prefix), EQUAL),
-                    DESTINATION_ADDRESS,
-                    [169, 254],
-                ),
-                DROP,
-            )
+            verdict(address(ipv4(name(list, IN_NAME, EQUAL, prefix), EQUAL), DESTINATION_ADDRESS, [169, 254]), DROP)
         }),
         rule("postrouting", |list, prefix, network| {
             let matched = address(ipv4(list, EQUAL), SOURCE_ADDRESS, network);
-            expression(name(matched, OUT_NAME, NOT_EQUAL, prefix), "masq", |data| {
-                data
-            })
+            expression(name(matched, OUT_NAME, NOT_EQUAL, prefix), "masq", |data| data)
         }),
     ])
 }
 
 /// Removes the table, whether it is there or not.
 pub(super) fn remove(table: &str) -> Result<(), OutboundError> {
-    transaction(vec![
-        table_message(NEW_TABLE, table),
-        table_message(DELETE_TABLE, table),
-    ])
+    transaction(vec![table_message(NEW_TABLE, table), table_message(DELETE_TABLE, table)])
 }
 
 /// All or nothing.
@@ -119,29 +94,15 @@ fn transaction(messages: Vec<Message>) -> Result<(), OutboundError> {
     all.extend(messages);
     all.push(edge(BATCH_END));
     let mut socket = Socket::open(libc::NETLINK_NETFILTER).map_err(OutboundError::Socket)?;
-    socket
-        .batch(all, acknowledged)
-        .map_err(OutboundError::Filter)
+    socket.batch(all, acknowledged).map_err(OutboundError::Filter)
 }
 
 fn message(kind: u16, flags: i32) -> Message {
-    Message::new(
-        SUBSYSTEM << 8 | kind,
-        flags | libc::NLM_F_ACK,
-        &[INET, 0, 0, 0],
-    )
+    Message::new(SUBSYSTEM << 8 | kind, flags | libc::NLM_F_ACK, &[INET, 0, 0, 0])
 }
 
 fn table_message(kind: u16, table: &str) -> Message {
-    message(
-        kind,
-        if kind == NEW_TABLE {
-            libc::NLM_F_CREATE
-        } else {
-            0
-        },
-    )
-    .text(1, table)
+    message(kind, if kind == NEW_TABLE { libc::NLM_F_CREATE } else { 0 }).text(1, table)
 }
 
 fn expression(list: Message, name: &str, data: impl FnOnce(Message) -> Message) -> Message {
@@ -150,9 +111,7 @@ fn expression(list: Message, name: &str, data: impl FnOnce(Message) -> Message) 
 
 fn compare(list: Message, operator: u32, value: &[u8]) -> Message {
     expression(list, "cmp", |data| {
-        data.number(1, REGISTER)
-            .number(2, operator)
-            .nest(3, |nested| nested.attribute(1, value))
+        data.number(1, REGISTER).number(2, operator).nest(3, |nested| nested.attribute(1, value))
     })
 }
 
@@ -163,19 +122,14 @@ fn name(list: Message, key: u32, operator: u32, prefix: &str) -> Message {
 }
 
 fn ipv4(list: Message, operator: u32) -> Message {
-    let loaded = expression(list, "meta", |data| {
-        data.number(1, REGISTER).number(2, PROTOCOL_FAMILY)
-    });
+    let loaded = expression(list, "meta", |data| data.number(1, REGISTER).number(2, PROTOCOL_FAMILY));
     compare(loaded, operator, &[libc::NFPROTO_IPV4 as u8])
 }
 
 /// Matches an IPv4 address by its first two octets.
 fn address(list: Message, offset: u32, network: [u8; 2]) -> Message {
     let loaded = expression(list, "payload", |data| {
-        data.number(1, REGISTER)
-            .number(2, NETWORK_HEADER)
-            .number(3, offset)
-            .number(4, network.len() as u32)
+        data.number(1, REGISTER).number(2, NETWORK_HEADER).number(3, offset).number(4, network.len() as u32)
     });
     compare(loaded, EQUAL, &network)
 }
@@ -194,8 +148,6 @@ fn known_connection(list: Message) -> Message {
 
 fn verdict(list: Message, code: u32) -> Message {
     expression(list, "immediate", |data| {
-        data.number(1, 0).nest(2, |nested| {
-            nested.nest(2, |verdict| verdict.number(1, code))
-        })
+        data.number(1, 0).nest(2, |nested| nested.nest(2, |verdict| verdict.number(1, code)))
     })
 }

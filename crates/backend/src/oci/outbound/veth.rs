@@ -68,16 +68,12 @@ fn configure(
     let alias = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &[0; LINK_HEADER])
         .text(libc::IFLA_IFNAME, name)
         .text(libc::IFLA_IFALIAS, instance);
-    host.change(alias)
-        .map_err(interface("the name of its instance"))?;
+    host.change(alias).map_err(interface("the name of its instance"))?;
     // Without an address of its own the host does not speak IPv6 there.
     let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
-    host.change(own_address(index, GATEWAY))
-        .map_err(interface("the host's address"))?;
-    host.change(bring_up(index))
-        .map_err(interface("bringing up the host's end"))?;
-    host.change(route(Some(address), None, index))
-        .map_err(interface("the host's route"))?;
+    host.change(own_address(index, GATEWAY)).map_err(interface("the host's address"))?;
+    host.change(bring_up(index)).map_err(interface("bringing up the host's end"))?;
+    host.change(route(Some(address), None, index)).map_err(interface("the host's route"))?;
     // Entering a namespace changes a thread, so one is made for it.
     std::thread::scope(|scope| scope.spawn(|| configure_inside(address, namespace)).join())
         .unwrap_or_else(|_| Err(interface("the thread inside")(io::ErrorKind::Other.into())))
@@ -88,18 +84,10 @@ fn configure_inside(address: Ipv4Addr, namespace: BorrowedFd<'_>) -> Result<(), 
         .map_err(|errno| interface("entering the instance's network")(errno.into()))?;
     let mut inside = route_socket()?;
     let index = index(&mut inside, INSIDE)?;
-    inside
-        .change(own_address(index, address))
-        .map_err(interface("the instance's address"))?;
-    inside
-        .change(bring_up(index))
-        .map_err(interface("bringing up the instance's end"))?;
-    inside
-        .change(route(Some(GATEWAY), None, index))
-        .map_err(interface("the instance's route to the host"))?;
-    inside
-        .change(route(None, Some(GATEWAY), index))
-        .map_err(interface("the instance's default route"))
+    inside.change(own_address(index, address)).map_err(interface("the instance's address"))?;
+    inside.change(bring_up(index)).map_err(interface("bringing up the instance's end"))?;
+    inside.change(route(Some(GATEWAY), None, index)).map_err(interface("the instance's route to the host"))?;
+    inside.change(route(None, Some(GATEWAY), index)).map_err(interface("the instance's default route"))
 }
 
 /// See [`super::Outbound::retain`].
@@ -123,27 +111,17 @@ struct Link {
 /// The host's interfaces whose names begin with `prefix`.
 fn own_links(socket: &mut Socket, prefix: &str) -> Result<Vec<Link>, OutboundError> {
     let request = Message::new(libc::RTM_GETLINK, libc::NLM_F_DUMP, &[0; LINK_HEADER]);
-    let answers = socket
-        .dump(request)
-        .map_err(interface("the list of interfaces"))?;
+    let answers = socket.dump(request).map_err(interface("the list of interfaces"))?;
     let links = answers.iter().filter_map(|(_, body)| {
         let (header, rest) = body.split_at_checked(LINK_HEADER)?;
         let attributes = attributes(rest);
         let text = |kind| {
             let found = attributes.iter().find(|(given, _)| *given == kind)?;
-            Some(
-                String::from_utf8_lossy(found.1)
-                    .trim_end_matches('\0')
-                    .to_owned(),
-            )
+            Some(String::from_utf8_lossy(found.1).trim_end_matches('\0').to_owned())
         };
         let index = u32::from_ne_bytes([header[4], header[5], header[6], header[7]]);
         let alias = text(libc::IFLA_IFALIAS).unwrap_or_default();
-        Some(Link {
-            name: text(libc::IFLA_IFNAME)?,
-            index,
-            alias,
-        })
+        Some(Link { name: text(libc::IFLA_IFNAME)?, index, alias })
     });
     Ok(links.filter(|link| link.name.starts_with(prefix)).collect())
 }
@@ -158,24 +136,19 @@ fn interface(step: &'static str) -> impl FnOnce(io::Error) -> OutboundError {
 
 fn make_pair(host: &mut Socket, name: &str, namespace: BorrowedFd<'_>) -> io::Result<()> {
     let descriptor = (namespace.as_raw_fd() as u32).to_ne_bytes();
-    let message = Message::new(libc::RTM_NEWLINK, NEW_EXCLUSIVE, &[0; LINK_HEADER])
-        .text(libc::IFLA_IFNAME, name);
+    let message = Message::new(libc::RTM_NEWLINK, NEW_EXCLUSIVE, &[0; LINK_HEADER]).text(libc::IFLA_IFNAME, name);
     host.change(message.nest(libc::IFLA_LINKINFO, |info| {
-        info.text(libc::IFLA_INFO_KIND, "veth")
-            .nest(libc::IFLA_INFO_DATA, |data| {
-                data.nest(PEER, |peer| {
-                    peer.raw(&[0; LINK_HEADER])
-                        .text(libc::IFLA_IFNAME, INSIDE)
-                        .attribute(libc::IFLA_NET_NS_FD, &descriptor)
-                })
+        info.text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |data| {
+            data.nest(PEER, |peer| {
+                peer.raw(&[0; LINK_HEADER]).text(libc::IFLA_IFNAME, INSIDE).attribute(libc::IFLA_NET_NS_FD, &descriptor)
             })
+        })
     }))
 }
 
 /// Removing one end removes both. One that is gone already has been removed by the kernel.
 fn remove(host: &mut Socket, name: &str) -> Result<(), OutboundError> {
-    let message = Message::new(libc::RTM_DELLINK, libc::NLM_F_ACK, &[0; LINK_HEADER])
-        .text(libc::IFLA_IFNAME, name);
+    let message = Message::new(libc::RTM_DELLINK, libc::NLM_F_ACK, &[0; LINK_HEADER]).text(libc::IFLA_IFNAME, name);
     match host.change(message) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         done => done.map_err(interface("removing it")),
@@ -185,9 +158,7 @@ fn remove(host: &mut Socket, name: &str) -> Result<(), OutboundError> {
 fn index(socket: &mut Socket, name: &str) -> Result<u32, OutboundError> {
     let links = own_links(socket, name)?;
     let found = links.iter().find(|link| link.name == name);
-    found
-        .map(|link| link.index)
-        .ok_or_else(|| interface("its index")(io::ErrorKind::NotFound.into()))
+    found.map(|link| link.index).ok_or_else(|| interface("its index")(io::ErrorKind::NotFound.into()))
 }
 
 /// A message that brings an interface up, and may change more of it.
@@ -205,16 +176,7 @@ fn bring_up(index: u32) -> Message {
 fn own_address(index: u32, address: Ipv4Addr) -> Message {
     let [a, b, c, d] = index.to_ne_bytes();
     // Family, prefix length, flags, scope, interface.
-    let header = [
-        libc::AF_INET as u8,
-        32,
-        0,
-        libc::RT_SCOPE_UNIVERSE,
-        a,
-        b,
-        c,
-        d,
-    ];
+    let header = [libc::AF_INET as u8, 32, 0, libc::RT_SCOPE_UNIVERSE, a, b, c, d];
     let octets = address.octets();
     Message::new(libc::RTM_NEWADDR, NEW_EXCLUSIVE, &header)
         .attribute(libc::IFA_LOCAL, &octets)
@@ -224,11 +186,7 @@ fn own_address(index: u32, address: Ipv4Addr) -> Message {
 /// A route to one address, or to everything, directly or by a gateway.
 fn route(destination: Option<Ipv4Addr>, gateway: Option<Ipv4Addr>, index: u32) -> Message {
     let length = if destination.is_some() { 32 } else { 0 };
-    let scope = if gateway.is_some() {
-        libc::RT_SCOPE_UNIVERSE
-    } else {
-        libc::RT_SCOPE_LINK
-    };
+    let scope = if gateway.is_some() { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_LINK };
     // Family, lengths of destination and source, type of service, table, protocol, scope, type, flags.
     let header = [
         libc::AF_INET as u8,

@@ -30,13 +30,7 @@ const MASKED: [&str; 11] = [
     "/sys/firmware",
 ];
 /// Readable only.
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 const NONE: Option<&str> = None;
 
 /// What the child was born with.
@@ -65,33 +59,23 @@ pub(super) fn run(job: &Job, first: bool, pipes: Pipes, filter: &[u8]) -> ! {
     unsafe { libc::_exit(127) }
 }
 
-fn become_program(
-    job: &Job,
-    first: bool,
-    logs: &[File; 2],
-    filter: &[u8],
-) -> Result<std::convert::Infallible, String> {
+fn become_program(job: &Job, first: bool, logs: &[File; 2], filter: &[u8]) -> Result<std::convert::Infallible, String> {
     let step = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     confine::root_of_namespace().map_err(step("no root in the user namespace"))?;
     setsid().map_err(|error| format!("no session: {error}"))?;
     if first {
-        sethostname(&job.hostname)
-            .map_err(|error| format!("the host name cannot be set: {error}"))?;
+        sethostname(&job.hostname).map_err(|error| format!("the host name cannot be set: {error}"))?;
         loopback_up().map_err(step("the loopback interface cannot be brought up"))?;
     }
     own_mount().map_err(step("the root file system cannot be bound"))?;
-    let root = File::open(".")
-        .map_err(step("the root file system cannot be opened"))?
-        .into();
+    let root = File::open(".").map_err(step("the root file system cannot be opened"))?.into();
     kernel_file_systems(&root).map_err(step("/proc and /sys cannot be mounted"))?;
     for hook in &job.hooks {
         run_hook(job, hook)?;
     }
     drop(root);
     enter_root().map_err(step("the root file system cannot be entered"))?;
-    let root: OwnedFd = File::open("/")
-        .map_err(step("the root file system cannot be opened"))?
-        .into();
+    let root: OwnedFd = File::open("/").map_err(step("the root file system cannot be opened"))?.into();
     if first {
         network_settings();
     }
@@ -99,8 +83,7 @@ fn become_program(
     let account = users::find(root.as_fd(), &job.user)?;
     let cwd = working_folder(root.as_fd(), &job.cwd)?;
     standard_streams(root.as_fd(), logs).map_err(step("the standard streams cannot be opened"))?;
-    nix::unistd::fchdir(cwd.as_raw_fd())
-        .map_err(|error| format!("{} cannot be entered: {error}", job.cwd))?;
+    nix::unistd::fchdir(cwd.as_raw_fd()).map_err(|error| format!("{} cannot be entered: {error}", job.cwd))?;
     drop((cwd, root));
     let program = Program::prepare(job, &account)?;
     confine::confine(&account, filter).map_err(step("the container cannot be confined"))?;
@@ -111,13 +94,7 @@ fn become_program(
 /// the root; a bind made here is not. The name leads to the topmost mount, the working directory does
 /// not, hence the way round.
 fn own_mount() -> io::Result<()> {
-    mount(
-        Some("."),
-        ".",
-        NONE,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        NONE,
-    )?;
+    mount(Some("."), ".", NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)?;
     chdir("..")?;
     chdir(parent::MERGED)?;
     Ok(())
@@ -148,59 +125,24 @@ fn loopback_up() -> io::Result<()> {
 fn kernel_file_systems(root: &OwnedFd) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let place = |path: &str| rooted::folder(root.as_fd(), path, None);
-    mount(
-        Some("proc"),
-        &rooted::path(&place("/proc")?),
-        Some("proc"),
-        flags,
-        NONE,
-    )?;
-    mount(
-        Some("sysfs"),
-        &rooted::path(&place("/sys")?),
-        Some("sysfs"),
-        flags | MsFlags::MS_RDONLY,
-        NONE,
-    )?;
+    mount(Some("proc"), &rooted::path(&place("/proc")?), Some("proc"), flags, NONE)?;
+    mount(Some("sysfs"), &rooted::path(&place("/sys")?), Some("sysfs"), flags | MsFlags::MS_RDONLY, NONE)?;
     // Only version 2 shows a container its own limits; under version 1 the folder stays empty.
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         let cgroup = place("/sys/fs/cgroup")?;
-        mount(
-            Some("cgroup2"),
-            &rooted::path(&cgroup),
-            Some("cgroup2"),
-            flags | MsFlags::MS_RDONLY,
-            NONE,
-        )?;
+        mount(Some("cgroup2"), &rooted::path(&cgroup), Some("cgroup2"), flags | MsFlags::MS_RDONLY, NONE)?;
     }
     let options = "newinstance,ptmxmode=0666,mode=0620,gid=5";
     let pts = place("/dev/pts")?;
-    mount(
-        Some("devpts"),
-        &rooted::path(&pts),
-        Some("devpts"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
-        Some(options),
-    )?;
+    mount(Some("devpts"), &rooted::path(&pts), Some("devpts"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, Some(options))?;
     let queues = place("/dev/mqueue")?;
-    mount(
-        Some("mqueue"),
-        &rooted::path(&queues),
-        Some("mqueue"),
-        flags,
-        NONE,
-    )?;
+    mount(Some("mqueue"), &rooted::path(&queues), Some("mqueue"), flags, NONE)?;
     Ok(())
 }
 
 /// Runs one of the GPU driver's hooks: it sees the container's root under `root.path` of its bundle.
 fn run_hook(job: &Job, hook: &Hook) -> Result<(), String> {
-    let failed = |message: String| {
-        format!(
-            "the GPU driver's hook {} failed: {message}",
-            hook.path.display()
-        )
-    };
+    let failed = |message: String| format!("the GPU driver's hook {} failed: {message}", hook.path.display());
     let bundle = std::env::current_dir().map_err(|error| failed(error.to_string()))?;
     let state = serde_json::json!({
         "ociVersion": "1.0.2", "id": job.id, "status": "creating", "pid": std::process::id(), "bundle": bundle,
@@ -220,15 +162,9 @@ fn run_hook(job: &Job, hook: &Hook) -> Result<(), String> {
         // A hook that does not read its state closes the pipe; that is its affair.
         let _ = stdin.write_all(state.to_string().as_bytes());
     }
-    let output = running
-        .wait_with_output()
-        .map_err(|error| failed(error.to_string()))?;
+    let output = running.wait_with_output().map_err(|error| failed(error.to_string()))?;
     let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(failed(format!("{} {message}", output.status)))
-    }
+    if output.status.success() { Ok(()) } else { Err(failed(format!("{} {message}", output.status))) }
 }
 
 /// Makes the working directory the root and lets go of everything else.
@@ -246,24 +182,13 @@ fn network_settings() {
 }
 
 fn hide(root: BorrowedFd<'_>) -> io::Result<()> {
-    let missing = |error: &io::Error| {
-        matches!(
-            error.raw_os_error(),
-            Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES)
-        )
-    };
+    let missing = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES));
     for path in READ_ONLY {
         let opened = match rooted::open(root, path, OFlag::O_PATH) {
             Err(error) if missing(&error) => continue,
             other => other?,
         };
-        mount(
-            Some(&rooted::path(&opened)),
-            &rooted::path(&opened),
-            NONE,
-            MsFlags::MS_BIND | MsFlags::MS_REC,
-            NONE,
-        )?;
+        mount(Some(&rooted::path(&opened)), &rooted::path(&opened), NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)?;
         let covered = rooted::open(root, path, OFlag::O_PATH)?;
         let flags = MsFlags::MS_BIND
             | MsFlags::MS_REMOUNT
@@ -287,13 +212,7 @@ fn hide(root: BorrowedFd<'_>) -> io::Result<()> {
                 Some("size=0,nr_inodes=2"),
             )?;
         } else {
-            mount(
-                Some("/dev/null"),
-                &rooted::path(&place),
-                NONE,
-                MsFlags::MS_BIND,
-                NONE,
-            )?;
+            mount(Some("/dev/null"), &rooted::path(&place), NONE, MsFlags::MS_BIND, NONE)?;
         }
     }
     Ok(())
@@ -301,8 +220,7 @@ fn hide(root: BorrowedFd<'_>) -> io::Result<()> {
 
 fn working_folder(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, String> {
     let path = if path.is_empty() { "/" } else { path };
-    rooted::folder(root, path, None)
-        .map_err(|error| format!("the working directory {path} cannot be used: {error}"))
+    rooted::folder(root, path, None).map_err(|error| format!("the working directory {path} cannot be used: {error}"))
 }
 
 fn standard_streams(root: BorrowedFd<'_>, logs: &[File; 2]) -> io::Result<()> {
@@ -323,38 +241,23 @@ struct Program {
 
 impl Program {
     fn prepare(job: &Job, account: &Account) -> Result<Self, String> {
-        let name = job
-            .args
-            .first()
-            .cloned()
-            .ok_or("the image names no program; give a command")?;
+        let name = job.args.first().cloned().ok_or("the image names no program; give a command")?;
         let mut env = job.env.clone();
         if !env.iter().any(|pair| pair.starts_with("HOME=")) {
             env.push(format!("HOME={}", account.home));
         }
-        let path = env
-            .iter()
-            .find_map(|pair| pair.strip_prefix("PATH="))
-            .unwrap_or_default();
+        let path = env.iter().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
         let candidates: Vec<String> = if name.contains('/') {
             vec![name.clone()]
         } else {
-            path.split(':')
-                .map(|folder| format!("{}/{name}", if folder.is_empty() { "." } else { folder }))
-                .collect()
+            path.split(':').map(|folder| format!("{}/{name}", if folder.is_empty() { "." } else { folder })).collect()
         };
         let strings = |texts: &[String]| -> Result<Vec<CString>, String> {
-            let string = |text: &String| {
-                CString::new(text.as_bytes()).map_err(|_| format!("'{text}' contains a zero byte"))
-            };
+            let string =
+                |text: &String| CString::new(text.as_bytes()).map_err(|_| format!("'{text}' contains a zero byte"));
             texts.iter().map(string).collect()
         };
-        Ok(Self {
-            candidates: strings(&candidates)?,
-            args: strings(&job.args)?,
-            env: strings(&env)?,
-            name,
-        })
+        Ok(Self { candidates: strings(&candidates)?, args: strings(&job.args)?, env: strings(&env)?, name })
     }
 
     /// Tries each place on the PATH, as a shell does: a file that may not be run is remembered, one that
@@ -369,9 +272,7 @@ impl Program {
             }
         }
         let hint = match reason {
-            nix::Error::ENOENT if self.name.contains('/') => {
-                "no such file, or its interpreter is missing in the image"
-            }
+            nix::Error::ENOENT if self.name.contains('/') => "no such file, or its interpreter is missing in the image",
             nix::Error::ENOENT => "not found on the PATH of the image",
             nix::Error::ENOEXEC => "not a program for this machine's processor",
             nix::Error::EACCES => "permission denied; is it executable, also for the image's user?",

@@ -37,18 +37,12 @@ struct CapabilityData {
 }
 
 fn check(result: i64) -> io::Result<()> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn prctl(option: i32, value: u64) -> io::Result<()> {
     // SAFETY: these options take numbers only.
-    check(i64::from(unsafe {
-        libc::prctl(option, value, 0_u64, 0_u64, 0_u64)
-    }))
+    check(i64::from(unsafe { libc::prctl(option, value, 0_u64, 0_u64, 0_u64) }))
 }
 
 /// Becomes id 0 of the user namespace.
@@ -62,10 +56,7 @@ pub(super) fn root_of_namespace() -> io::Result<()> {
 /// Limits open files to `most`, or to what this process itself was given where that is less and may not
 /// be raised. The helper does it: inside a user namespace nothing may be raised at all.
 pub(super) fn limit_open_files(most: u64) -> io::Result<()> {
-    let mut limit = libc::rlimit {
-        rlim_cur: most,
-        rlim_max: most,
-    };
+    let mut limit = libc::rlimit { rlim_cur: most, rlim_max: most };
     // SAFETY: the struct is complete, and only read here and only written by getrlimit.
     unsafe {
         if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0 {
@@ -102,23 +93,10 @@ pub(super) fn confine(account: &Account, filter: &[u8]) -> io::Result<()> {
 
 /// The bounding set limits what exec can give; what this process has now is limited here.
 fn keep_capabilities() -> io::Result<()> {
-    let kept = KEPT
-        .iter()
-        .fold(0_u32, |set, capability| set | 1 << capability);
-    let low = CapabilityData {
-        effective: kept,
-        permitted: kept,
-        inheritable: 0,
-    };
-    let high = CapabilityData {
-        effective: 0,
-        permitted: 0,
-        inheritable: 0,
-    };
-    let header = CapabilityHeader {
-        version: CAPABILITY_VERSION_3,
-        pid: 0,
-    };
+    let kept = KEPT.iter().fold(0_u32, |set, capability| set | 1 << capability);
+    let low = CapabilityData { effective: kept, permitted: kept, inheritable: 0 };
+    let high = CapabilityData { effective: 0, permitted: 0, inheritable: 0 };
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
     // SAFETY: version 3 takes two data structs.
     check(unsafe { libc::syscall(libc::SYS_capset, &header, [low, high].as_ptr()) })
 }
@@ -127,10 +105,7 @@ fn keep_capabilities() -> io::Result<()> {
 fn install(filter: &[u8]) -> io::Result<()> {
     let size = size_of::<libc::sock_filter>();
     if filter.is_empty() || !filter.len().is_multiple_of(size) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the system call filter is damaged",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the system call filter is damaged"));
     }
     let instructions: Vec<libc::sock_filter> = filter
         .chunks_exact(size)
@@ -141,20 +116,10 @@ fn install(filter: &[u8]) -> io::Result<()> {
             k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
         })
         .collect();
-    let length = u16::try_from(instructions.len())
-        .map_err(|_| io::Error::other("the system call filter is too long"))?;
-    let program = libc::sock_fprog {
-        len: length,
-        filter: instructions.as_ptr().cast_mut(),
-    };
+    let length =
+        u16::try_from(instructions.len()).map_err(|_| io::Error::other("the system call filter is too long"))?;
+    let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
     // SAFETY: the program points to `len` instructions that live until the call returns; the kernel
     // copies and checks them.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &program,
-        )
-    })
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &program) })
 }

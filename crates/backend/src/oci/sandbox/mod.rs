@@ -50,9 +50,7 @@ pub fn helper_main_if_asked() {
             Ok(pid) => Answer::Started { pid },
             Err(message) => Answer::Failed { message },
         },
-        Err(error) => Answer::Failed {
-            message: format!("the helper cannot read its job: {error}"),
-        },
+        Err(error) => Answer::Failed { message: format!("the helper cannot read its job: {error}") },
     };
     let line = serde_json::to_string(&answer).map(|text| text + "\n");
     let written = line.is_ok_and(|line| std::io::stdout().write_all(line.as_bytes()).is_ok());

@@ -27,8 +27,7 @@ const NONE: Option<&str> = None;
 pub(super) fn make(job: &Job) -> Result<i32, String> {
     let root = root_file_system(job)?;
     let logs = [open_log(job, "stdout")?, open_log(job, "stderr")?];
-    let filter = fs::read(&job.seccomp)
-        .map_err(|error| format!("the system call filter cannot be read: {error}"))?;
+    let filter = fs::read(&job.seccomp).map_err(|error| format!("the system call filter cannot be read: {error}"))?;
     // The score counts for the child and everything it starts: containers go before the host's services.
     let _ = fs::write("/proc/self/oom_score_adj", "500");
     confine::limit_open_files(job.open_files)
@@ -40,8 +39,7 @@ pub(super) fn make(job: &Job) -> Result<i32, String> {
         .map_err(|error| format!("the instance's namespaces cannot be joined: {error}"))?;
     // The child finds its root by its working directory, which the kernel carries into its own copy of
     // the mounts; the path there may lead through folders that the child's user cannot enter.
-    chdir(&rooted::path(&root))
-        .map_err(|error| format!("the root file system cannot be entered: {error}"))?;
+    chdir(&rooted::path(&root)).map_err(|error| format!("the root file system cannot be entered: {error}"))?;
     drop(root);
     clone(job, joined.is_some(), logs, &filter)
 }
@@ -56,35 +54,19 @@ fn root_file_system(job: &Job) -> Result<OwnedFd, String> {
     let place = job.folder.join("root");
     let owner = job.id_base;
     let options = format!("size={},mode=0755", job.writable_bytes);
-    mount(
-        Some("tmpfs"),
-        &place,
-        Some("tmpfs"),
-        MsFlags::MS_NODEV,
-        Some(options.as_str()),
-    )
-    .map_err(step("no memory file system"))?;
+    mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::MS_NODEV, Some(options.as_str()))
+        .map_err(step("no memory file system"))?;
     let (upper, work, merged) = (place.join("upper"), place.join("work"), place.join(MERGED));
     for folder in [&upper, &work, &merged] {
-        fs::create_dir(folder)
-            .map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+        fs::create_dir(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
     }
-    chown(&upper, Some(owner.into()), Some(owner.into()))
-        .map_err(step("the root folder's owner cannot be set"))?;
-    overlay(job, &upper, &work, &merged)
-        .map_err(|error| format!("the image's layers cannot be mounted: {error}"))?;
-    let root = File::open(&merged)
-        .map_err(|error| format!("the root file system cannot be opened: {error}"))?
-        .into();
+    chown(&upper, Some(owner.into()), Some(owner.into())).map_err(step("the root folder's owner cannot be set"))?;
+    overlay(job, &upper, &work, &merged).map_err(|error| format!("the image's layers cannot be mounted: {error}"))?;
+    let root = File::open(&merged).map_err(|error| format!("the root file system cannot be opened: {error}"))?.into();
     devices(&root, owner).map_err(|error| format!("/dev cannot be made: {error}"))?;
     for bind in &job.binds {
-        bind_one(&root, bind, owner).map_err(|error| {
-            format!(
-                "{} cannot be mounted at {}: {error}",
-                bind.source.display(),
-                bind.target
-            )
-        })?;
+        bind_one(&root, bind, owner)
+            .map_err(|error| format!("{} cannot be mounted at {}: {error}", bind.source.display(), bind.target))?;
     }
     Ok(root)
 }
@@ -98,31 +80,12 @@ fn overlay(job: &Job, upper: &Path, work: &Path, merged: &Path) -> io::Result<()
         lower.push(&empty);
     }
     let parent = lower[0].parent().unwrap_or(Path::new("/"));
-    let names: Vec<String> = lower
-        .iter()
-        .map(|layer| {
-            layer
-                .strip_prefix(parent)
-                .unwrap_or(layer)
-                .display()
-                .to_string()
-        })
-        .collect();
+    let names: Vec<String> =
+        lower.iter().map(|layer| layer.strip_prefix(parent).unwrap_or(layer).display().to_string()).collect();
     chdir(parent)?;
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        names.join(":"),
-        upper.display(),
-        work.display()
-    );
+    let options = format!("lowerdir={},upperdir={},workdir={}", names.join(":"), upper.display(), work.display());
     if options.len() < 4096 {
-        mount(
-            Some("overlay"),
-            merged,
-            Some("overlay"),
-            MsFlags::MS_NODEV,
-            Some(options.as_str()),
-        )?;
+        mount(Some("overlay"), merged, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str()))?;
     } else {
         overlay_of_many(&lower, upper, work, merged)?;
     }
@@ -135,30 +98,15 @@ fn overlay_of_many(lower: &[&Path], upper: &Path, work: &Path, merged: &Path) ->
     const SET_STRING: u32 = 1;
     const CREATE: u32 = 6;
     let check = |result: i64| {
-        if result < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(result as i32)
-        }
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
     };
     // SAFETY: every pointer is a C string that outlives the call, or null where the call takes null.
     unsafe {
-        let context = OwnedFd::from_raw_fd(check(libc::syscall(
-            libc::SYS_fsopen,
-            c"overlay".as_ptr(),
-            1,
-        ))?);
+        let context = OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_fsopen, c"overlay".as_ptr(), 1))?);
         let set = |key: &std::ffi::CStr, path: &Path| -> io::Result<()> {
             let value = CString::new(path.as_os_str().as_encoded_bytes())?;
-            check(libc::syscall(
-                libc::SYS_fsconfig,
-                context.as_raw_fd(),
-                SET_STRING,
-                key.as_ptr(),
-                value.as_ptr(),
-                0,
-            ))
-            .map(drop)
+            check(libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), SET_STRING, key.as_ptr(), value.as_ptr(), 0))
+                .map(drop)
         };
         for layer in lower {
             set(c"lowerdir+", layer)?;
@@ -166,19 +114,8 @@ fn overlay_of_many(lower: &[&Path], upper: &Path, work: &Path, merged: &Path) ->
         set(c"upperdir", upper)?;
         set(c"workdir", work)?;
         let null = std::ptr::null::<libc::c_char>();
-        check(libc::syscall(
-            libc::SYS_fsconfig,
-            context.as_raw_fd(),
-            CREATE,
-            null,
-            null,
-            0,
-        ))
-        .map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("{} layers need Linux 6.5 or later ({error})", lower.len()),
-            )
+        check(libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), CREATE, null, null, 0)).map_err(|error| {
+            io::Error::new(error.kind(), format!("{} layers need Linux 6.5 or later ({error})", lower.len()))
         })?;
         let mounted = OwnedFd::from_raw_fd(check(libc::syscall(
             libc::SYS_fsmount,
@@ -205,29 +142,13 @@ fn devices(root: &OwnedFd, owner: u32) -> io::Result<()> {
     let dev = rooted::folder(root.as_fd(), "/dev", Some(owner))?;
     let options = format!("size=64k,mode=0755,uid={owner},gid={owner}");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    mount(
-        Some("tmpfs"),
-        &rooted::path(&dev),
-        Some("tmpfs"),
-        flags,
-        Some(options.as_str()),
-    )?;
+    mount(Some("tmpfs"), &rooted::path(&dev), Some("tmpfs"), flags, Some(options.as_str()))?;
     for name in DEVICES {
         let source = Path::new("/dev").join(name);
-        bind_one(
-            root,
-            &Bind {
-                source,
-                below: None,
-                target: format!("/dev/{name}"),
-                kind: BindKind::Device,
-            },
-            owner,
-        )?;
+        bind_one(root, &Bind { source, below: None, target: format!("/dev/{name}"), kind: BindKind::Device }, owner)?;
     }
     let dev = rooted::open(root.as_fd(), "/dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    let link =
-        |target: &str, name: &str| nix::unistd::symlinkat(target, Some(dev.as_raw_fd()), name);
+    let link = |target: &str, name: &str| nix::unistd::symlinkat(target, Some(dev.as_raw_fd()), name);
     for (target, name) in [
         ("/proc/self/fd", "fd"),
         ("/proc/self/fd/0", "stdin"),
@@ -241,39 +162,21 @@ fn devices(root: &OwnedFd, owner: u32) -> io::Result<()> {
         let folder = rooted::folder(root.as_fd(), &format!("/dev/{name}"), Some(owner))?;
         if name == "shm" {
             let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-            mount(
-                Some("tmpfs"),
-                &rooted::path(&folder),
-                Some("tmpfs"),
-                flags,
-                Some(options),
-            )?;
+            mount(Some("tmpfs"), &rooted::path(&folder), Some("tmpfs"), flags, Some(options))?;
         }
     }
     Ok(())
 }
 
 fn bind_one(root: &OwnedFd, bind: &Bind, owner: u32) -> io::Result<()> {
-    let below = bind
-        .below
-        .as_deref()
-        .map(|below| folder_below(&bind.source, below))
-        .transpose()?;
-    let source = below
-        .as_ref()
-        .map_or_else(|| bind.source.clone(), rooted::path);
+    let below = bind.below.as_deref().map(|below| folder_below(&bind.source, below)).transpose()?;
+    let source = below.as_ref().map_or_else(|| bind.source.clone(), rooted::path);
     let target = if source.is_dir() {
         rooted::folder(root.as_fd(), &bind.target, Some(owner))?
     } else {
         rooted::file(root.as_fd(), &bind.target, owner)?
     };
-    mount(
-        Some(&source),
-        &rooted::path(&target),
-        NONE,
-        MsFlags::MS_BIND,
-        NONE,
-    )?;
+    mount(Some(&source), &rooted::path(&target), NONE, MsFlags::MS_BIND, NONE)?;
     // The bind covers what was opened; its own flags are set through the name that now leads to it.
     let covered = rooted::open(root.as_fd(), &bind.target, OFlag::O_PATH)?;
     let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID;
@@ -290,10 +193,7 @@ fn bind_one(root: &OwnedFd, bind: &Bind, owner: u32) -> io::Result<()> {
 fn folder_below(volume: &Path, below: &str) -> io::Result<OwnedFd> {
     let volume = OwnedFd::from(File::open(volume)?);
     let folder = rooted::folder(volume.as_fd(), below, None)?;
-    fs::set_permissions(
-        rooted::path(&folder),
-        std::os::unix::fs::PermissionsExt::from_mode(0o777),
-    )?;
+    fs::set_permissions(rooted::path(&folder), std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
     Ok(folder)
 }
 
@@ -326,44 +226,22 @@ fn join(pid: i32) -> io::Result<()> {
 fn clone(job: &Job, joined: bool, logs: [File; 2], filter: &[u8]) -> Result<i32, String> {
     let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|error| format!("no pipe: {error}"));
     let ((go_read, go_write), (outcome_read, outcome_write)) = (pipe()?, pipe()?);
-    let mut flags =
-        CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP;
+    let mut flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP;
     if !joined {
-        flags |= CloneFlags::CLONE_NEWUSER
-            | CloneFlags::CLONE_NEWNET
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS;
+        flags |=
+            CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     }
     // SAFETY: as fork(2): this process has one thread, and the child goes on with its own copy of the
     // memory and stack, which is what a null stack pointer asks for.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone,
-            libc::c_long::from(flags.bits() | libc::SIGCHLD),
-            0,
-            0,
-            0,
-            0,
-        )
-    };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags.bits() | libc::SIGCHLD), 0, 0, 0, 0) };
     match pid {
         0 => {
             drop((go_write, outcome_read));
-            child::run(
-                job,
-                !joined,
-                child::Pipes {
-                    go: go_read,
-                    outcome: outcome_write,
-                    logs,
-                },
-                filter,
-            )
+            child::run(job, !joined, child::Pipes { go: go_read, outcome: outcome_write, logs }, filter)
         }
         pid if pid > 0 => {
             drop((go_read, outcome_write, logs));
-            let outcome =
-                release(job, joined, pid as i32, go_write.as_fd()).map_or_else(Some, |()| None);
+            let outcome = release(job, joined, pid as i32, go_write.as_fd()).map_or_else(Some, |()| None);
             drop(go_write);
             settle(pid as i32, outcome, outcome_read)
         }
@@ -380,9 +258,7 @@ fn release(job: &Job, joined: bool, pid: i32, go: BorrowedFd<'_>) -> Result<(), 
                 .map_err(|error| format!("{name} cannot be written: {error}"))?;
         }
     }
-    nix::unistd::write(go, b"g")
-        .map(drop)
-        .map_err(|error| format!("the container's process has ended: {error}"))
+    nix::unistd::write(go, b"g").map(drop).map_err(|error| format!("the container's process has ended: {error}"))
 }
 
 /// Waits for exec, which closes the pipe, or for what went wrong; then the child is ended and reaped.

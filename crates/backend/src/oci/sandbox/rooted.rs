@@ -19,31 +19,11 @@ struct OpenHow {
 /// Opens `path` as if `root` were `/`, symlinks included.
 pub(super) fn open(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
     let path = CString::new(path.trim_start_matches('/'))?;
-    let path = if path.is_empty() {
-        c".".to_owned()
-    } else {
-        path
-    };
-    let mode = if flags.contains(OFlag::O_CREAT) {
-        0o644
-    } else {
-        0
-    };
-    let how = OpenHow {
-        flags: (flags | OFlag::O_CLOEXEC).bits() as u64,
-        mode,
-        resolve: libc::RESOLVE_IN_ROOT,
-    };
+    let path = if path.is_empty() { c".".to_owned() } else { path };
+    let mode = if flags.contains(OFlag::O_CREAT) { 0o644 } else { 0 };
+    let how = OpenHow { flags: (flags | OFlag::O_CLOEXEC).bits() as u64, mode, resolve: libc::RESOLVE_IN_ROOT };
     // SAFETY: the path is a C string and `how` has the size that is passed.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_openat2,
-            root.as_raw_fd(),
-            path.as_ptr(),
-            &how,
-            size_of::<OpenHow>(),
-        )
-    };
+    let fd = unsafe { libc::syscall(libc::SYS_openat2, root.as_raw_fd(), path.as_ptr(), &how, size_of::<OpenHow>()) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -56,23 +36,14 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> io::Result
 pub(super) fn folder(root: BorrowedFd<'_>, path: &str, owner: Option<u32>) -> io::Result<OwnedFd> {
     let mut at = open(root, "/", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let mut done = String::new();
-    for part in path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-    {
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
         done = format!("{done}/{part}");
         at = match open(root, &done, OFlag::O_PATH | OFlag::O_DIRECTORY) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 mkdirat(Some(at.as_raw_fd()), part, Mode::from_bits_truncate(0o755))?;
                 if let Some(owner) = owner {
                     let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-                    nix::unistd::fchownat(
-                        Some(at.as_raw_fd()),
-                        part,
-                        Some(owner.into()),
-                        Some(owner.into()),
-                        flags,
-                    )?;
+                    nix::unistd::fchownat(Some(at.as_raw_fd()), part, Some(owner.into()), Some(owner.into()), flags)?;
                 }
                 open(root, &done, OFlag::O_PATH | OFlag::O_DIRECTORY)?
             }
@@ -88,16 +59,9 @@ pub(super) fn file(root: BorrowedFd<'_>, path: &str, owner: u32) -> io::Result<O
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    let (parent, name) = path
-        .trim_end_matches('/')
-        .rsplit_once('/')
-        .unwrap_or(("", path));
+    let (parent, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("", path));
     let parent = folder(root, parent, Some(owner))?;
-    drop(open(
-        parent.as_fd(),
-        name,
-        OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW,
-    )?);
+    drop(open(parent.as_fd(), name, OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW)?);
     open(root, path, OFlag::O_PATH)
 }
 

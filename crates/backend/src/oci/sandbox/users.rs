@@ -26,8 +26,7 @@ pub(super) fn find(root: BorrowedFd<'_>, text: &str) -> Result<Account, String> 
 fn read(root: BorrowedFd<'_>, path: &str) -> String {
     let mut text = String::new();
     // Images without these files are common; numbers need none.
-    let file =
-        rooted::open(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).map(std::fs::File::from);
+    let file = rooted::open(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).map(std::fs::File::from);
     if let Ok(mut bytes) = file.map(|file| file.take(4 << 20)) {
         let _ = bytes.read_to_string(&mut text);
     }
@@ -35,58 +34,35 @@ fn read(root: BorrowedFd<'_>, path: &str) -> String {
 }
 
 fn resolve(text: &str, passwd: &str, group: &str) -> Result<Account, String> {
-    let (user, wanted_group) = text
-        .split_once(':')
-        .map_or((text, None), |(user, group)| (user, Some(group)));
+    let (user, wanted_group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     let user = if user.is_empty() { "0" } else { user };
     let fields = |line: &'_ str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
     let number: Option<u32> = user.parse().ok();
-    let entry = passwd.lines().map(fields).find(|entry| {
-        entry.len() >= 6
-            && (entry[0] == user || (number.is_some() && entry[2].parse().ok() == number))
-    });
+    let entry = passwd
+        .lines()
+        .map(fields)
+        .find(|entry| entry.len() >= 6 && (entry[0] == user || (number.is_some() && entry[2].parse().ok() == number)));
     let uid = number
         .or_else(|| entry.as_ref().and_then(|entry| entry[2].parse().ok()))
         .ok_or_else(|| format!("the image's user '{user}' is not in its /etc/passwd"))?;
-    let groups: Vec<Vec<String>> = group
-        .lines()
-        .map(fields)
-        .filter(|entry| entry.len() >= 3)
-        .collect();
+    let groups: Vec<Vec<String>> = group.lines().map(fields).filter(|entry| entry.len() >= 3).collect();
     let named = |name: &str| {
         let entry = groups.iter().find(|entry| entry[0] == name);
-        name.parse()
-            .ok()
-            .or_else(|| entry.and_then(|entry| entry[2].parse().ok()))
+        name.parse().ok().or_else(|| entry.and_then(|entry| entry[2].parse().ok()))
     };
     let gid = match wanted_group {
-        Some(name) if !name.is_empty() => named(name)
-            .ok_or_else(|| format!("the image's group '{name}' is not in its /etc/group"))?,
-        _ => entry
-            .as_ref()
-            .and_then(|entry| entry[3].parse().ok())
-            .unwrap_or(0),
+        Some(name) if !name.is_empty() => {
+            named(name).ok_or_else(|| format!("the image's group '{name}' is not in its /etc/group"))?
+        }
+        _ => entry.as_ref().and_then(|entry| entry[3].parse().ok()).unwrap_or(0),
     };
     let name = entry.as_ref().map(|entry| entry[0].clone());
     let member = |entry: &Vec<String>| {
-        entry.get(3).is_some_and(|members| {
-            members
-                .split(',')
-                .any(|member| Some(member) == name.as_deref())
-        })
+        entry.get(3).is_some_and(|members| members.split(',').any(|member| Some(member) == name.as_deref()))
     };
-    let supplementary = groups
-        .iter()
-        .filter(|entry| wanted_group.is_none() && member(entry));
+    let supplementary = groups.iter().filter(|entry| wanted_group.is_none() && member(entry));
     let home = entry.map_or_else(|| "/".to_owned(), |entry| entry[5].clone());
-    Ok(Account {
-        uid,
-        gid,
-        groups: supplementary
-            .filter_map(|entry| entry[2].parse().ok())
-            .collect(),
-        home,
-    })
+    Ok(Account { uid, gid, groups: supplementary.filter_map(|entry| entry[2].parse().ok()).collect(), home })
 }
 
 #[cfg(test)]
@@ -97,12 +73,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nstaff:x:50:app,other\napp:x:1001:\n";
 
     fn account(uid: u32, gid: u32, groups: &[u32], home: &str) -> Account {
-        Account {
-            uid,
-            gid,
-            groups: groups.to_vec(),
-            home: home.to_owned(),
-        }
+        Account { uid, gid, groups: groups.to_vec(), home: home.to_owned() }
     }
 
     #[test]

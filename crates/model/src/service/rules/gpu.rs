@@ -16,36 +16,27 @@ pub(super) fn check(
     found: &mut Vec<Violation>,
 ) {
     for name in template.other_node_selectors.keys() {
-        let message =
-            format!("Only the node selector '{ACCELERATOR_SELECTOR}' is supported, not '{name}'.");
+        let message = format!("Only the node selector '{ACCELERATOR_SELECTOR}' is supported, not '{name}'.");
         found.push(Violation::new(selector(name), message));
     }
-    let owners: Vec<usize> = (0..template.containers.len())
-        .filter(|index| template.containers[*index].has_gpu())
-        .collect();
+    let owners: Vec<usize> =
+        (0..template.containers.len()).filter(|index| template.containers[*index].has_gpu()).collect();
     for (turn, &index) in owners.iter().enumerate() {
         owner(&template.containers[index], index, turn > 0, found);
     }
     let Some(name) = &template.gpu_type else {
         if !owners.is_empty() {
-            found.push(Violation::new(
-                selector(ACCELERATOR_SELECTOR),
-                "A GPU needs a type.",
-            ));
+            found.push(Violation::new(selector(ACCELERATOR_SELECTOR), "A GPU needs a type."));
         }
         return;
     };
     let Some(info) = around.gpus.type_info(name) else {
-        found.push(Violation::new(
-            selector(ACCELERATOR_SELECTOR),
-            unknown_type(name, around),
-        ));
+        found.push(Violation::new(selector(ACCELERATOR_SELECTOR), unknown_type(name, around)));
         return;
     };
     if owners.is_empty() {
-        let message = format!(
-            "GPU type {name} is given, but no container has a GPU: set {GPU_RESOURCE} to 1 for one of them."
-        );
+        let message =
+            format!("GPU type {name} is given, but no container has a GPU: set {GPU_RESOURCE} to 1 for one of them.");
         found.push(Violation::new(selector(ACCELERATOR_SELECTOR), message));
         return;
     }
@@ -54,10 +45,7 @@ pub(super) fn check(
     }
     platform(template, found);
     if around.gpus.count(&key.region, name) == 0 {
-        found.push(Violation::new(
-            selector(ACCELERATOR_SELECTOR),
-            elsewhere(name, key, around),
-        ));
+        found.push(Violation::new(selector(ACCELERATOR_SELECTOR), elsewhere(name, key, around)));
     } else {
         quota(template, key, info, around, found);
     }
@@ -71,9 +59,7 @@ fn owner(container: &Container, index: usize, another_has_one: bool, found: &mut
     let field = format!("{}.resources.limits[{GPU_RESOURCE}]", container_path(index));
     let count = container.gpu_count.unwrap_or(0);
     if count > 1 {
-        let message = format!(
-            "GPU can only be set to 1: an instance has 0 or 1 GPU, and {count} were asked for."
-        );
+        let message = format!("GPU can only be set to 1: an instance has 0 or 1 GPU, and {count} were asked for.");
         found.push(Violation::new(&field, message));
     }
     if another_has_one {
@@ -83,44 +69,25 @@ fn owner(container: &Container, index: usize, another_has_one: bool, found: &mut
 }
 
 fn unknown_type(name: &GpuType, around: &Surroundings<'_>) -> String {
-    let types: Vec<&str> = around
-        .gpus
-        .types
-        .iter()
-        .map(|info| info.name.as_str())
-        .collect();
+    let types: Vec<&str> = around.gpus.types.iter().map(|info| info.name.as_str()).collect();
     let hint = match around.gpus.meant_type(name) {
         Some(meant) if mistakes_l(name.as_str(), meant.name.as_str()) => {
-            format!(
-                " Did you mean {}? Its l is a lower-case letter L, not the digit 1.",
-                meant.name
-            )
+            format!(" Did you mean {}? Its l is a lower-case letter L, not the digit 1.", meant.name)
         }
         Some(meant) => format!(" Did you mean {}?", meant.name),
         None => String::new(),
     };
-    format!(
-        "GPU type '{name}' does not exist. GPU types: {}.{hint}",
-        types.join(", ")
-    )
+    format!("GPU type '{name}' does not exist. GPU types: {}.{hint}", types.join(", "))
 }
 
 /// Whether a lower-case letter L was written as a capital or as the digit 1.
 fn mistakes_l(given: &str, meant: &str) -> bool {
-    given
-        .chars()
-        .zip(meant.chars())
-        .any(|pair| matches!(pair, ('L' | '1', 'l')))
+    given.chars().zip(meant.chars()).any(|pair| matches!(pair, ('L' | '1', 'l')))
 }
 
 /// Row G04.
 fn minimums(container: &Container, index: usize, info: &GpuTypeInfo, found: &mut Vec<Violation>) {
-    let GpuTypeInfo {
-        name,
-        min_cpu,
-        min_memory,
-        ..
-    } = info;
+    let GpuTypeInfo { name, min_cpu, min_memory, .. } = info;
     let limits = format!("{}.resources.limits", container_path(index));
     let message = |given: &dyn std::fmt::Display| {
         format!(
@@ -128,16 +95,10 @@ fn minimums(container: &Container, index: usize, info: &GpuTypeInfo, found: &mut
         )
     };
     if let Some(cpu) = container.cpu.filter(|cpu| cpu < min_cpu) {
-        found.push(Violation::new(
-            format!("{limits}[cpu]"),
-            message(&format_args!("{cpu} CPU")),
-        ));
+        found.push(Violation::new(format!("{limits}[cpu]"), message(&format_args!("{cpu} CPU"))));
     }
     if let Some(memory) = container.memory.filter(|memory| memory < min_memory) {
-        found.push(Violation::new(
-            format!("{limits}[memory]"),
-            message(&format_args!("{memory} of memory")),
-        ));
+        found.push(Violation::new(format!("{limits}[memory]"), message(&format_args!("{memory} of memory"))));
     }
 }
 
@@ -145,37 +106,24 @@ fn minimums(container: &Container, index: usize, info: &GpuTypeInfo, found: &mut
 fn platform(template: &RevisionTemplate, found: &mut Vec<Violation>) {
     if template.execution_environment == Some(ExecutionEnvironment::Gen1) {
         let field = template_annotation("run.googleapis.com/execution-environment");
-        found.push(Violation::new(
-            field,
-            "Execution environment must be set to gen2 in order to set GPU. It is gen1.",
-        ));
+        found.push(Violation::new(field, "Execution environment must be set to gen2 in order to set GPU. It is gen1."));
     }
     if template.cpu_throttling == Some(true) {
         let message = "CPU throttling must be disabled in order to set GPU requirements: a GPU needs CPU that is always allocated \
                        (--no-cpu-throttling, or the value 'false').";
-        found.push(Violation::new(
-            template_annotation("run.googleapis.com/cpu-throttling"),
-            message,
-        ));
+        found.push(Violation::new(template_annotation("run.googleapis.com/cpu-throttling"), message));
     }
 }
 
 /// Row G20.
 fn elsewhere(name: &GpuType, key: &ServiceKey, around: &Surroundings<'_>) -> String {
-    let regions: Vec<String> = around
-        .gpus
-        .regions_with(name)
-        .map(ToString::to_string)
-        .collect();
+    let regions: Vec<String> = around.gpus.regions_with(name).map(ToString::to_string).collect();
     let where_it_is = if regions.is_empty() {
         "No region here has it.".to_owned()
     } else {
         format!("Regions that have it: {}.", regions.join(", "))
     };
-    format!(
-        "GPU type {name} is not available in region {}. {where_it_is}",
-        key.region
-    )
+    format!("GPU type {name} is not available in region {}. {where_it_is}", key.region)
 }
 
 /// Rows G07 and G25.
@@ -193,26 +141,14 @@ fn quota(
              {OFFER_NO_ZONAL_REDUNDANCY}",
             key.region, info.name
         );
-        found.push(Violation::new(
-            template_annotation("run.googleapis.com/gpu-zonal-redundancy-disabled"),
-            message,
-        ));
+        found.push(Violation::new(template_annotation("run.googleapis.com/gpu-zonal-redundancy-disabled"), message));
         return;
     }
-    let quota = QuotaKey {
-        project: key.project.clone(),
-        region: key.region.clone(),
-        gpu: info.name.clone(),
-        zonal_redundancy,
-    };
+    let quota =
+        QuotaKey { project: key.project.clone(), region: key.region.clone(), gpu: info.name.clone(), zonal_redundancy };
     // Every instance has one GPU.
-    let requested = template
-        .max_instances
-        .unwrap_or(around.settings.default_max_instances_gpu);
+    let requested = template.max_instances.unwrap_or(around.settings.default_max_instances_gpu);
     if let Err(violation) = around.quotas.check(&quota, requested.max(1)) {
-        found.push(Violation::new(
-            template_annotation("autoscaling.knative.dev/maxScale"),
-            violation.to_string(),
-        ));
+        found.push(Violation::new(template_annotation("autoscaling.knative.dev/maxScale"), violation.to_string()));
     }
 }

@@ -99,45 +99,20 @@ const REVISION_SCALING: [&str; 2] = ["minScale", "maxScale"];
 /// What homerun adds, on a revision.
 const HOMERUN_REVISION_ANNOTATIONS: [&str; 1] = ["idle-timeout"];
 
-pub(super) fn check(
-    spec: &ServiceSpec,
-    key: &ServiceKey,
-    around: &Surroundings<'_>,
-    found: &mut Vec<Violation>,
-) {
+pub(super) fn check(spec: &ServiceSpec, key: &ServiceKey, around: &Surroundings<'_>, found: &mut Vec<Violation>) {
     service_name(key, around, found);
     if !around.regions.contains(&key.region) {
         let regions: Vec<_> = around.regions.iter().map(ToString::to_string).collect();
-        let message = format!(
-            "Region '{}' does not exist here. Regions: {}.",
-            key.region,
-            regions.join(", ")
-        );
-        found.push(Violation::new(
-            "metadata.labels[cloud.googleapis.com/location]",
-            message,
-        ));
+        let message = format!("Region '{}' does not exist here. Regions: {}.", key.region, regions.join(", "));
+        found.push(Violation::new("metadata.labels[cloud.googleapis.com/location]", message));
     }
     revision_name(spec, key, found);
     labels("metadata.labels", &spec.labels, found);
-    labels(
-        "spec.template.metadata.labels",
-        &spec.template.labels,
-        found,
-    );
+    labels("spec.template.metadata.labels", &spec.template.labels, found);
     annotations("metadata.annotations", &spec.annotations, found);
-    annotations(
-        "spec.template.metadata.annotations",
-        &spec.template.annotations,
-        found,
-    );
+    annotations("spec.template.metadata.annotations", &spec.template.annotations, found);
     for name in spec.annotations.keys() {
-        kind_of_annotation(
-            &format!("metadata.annotations[{name}]"),
-            name,
-            "Service",
-            found,
-        );
+        kind_of_annotation(&format!("metadata.annotations[{name}]"), name, "Service", found);
     }
     for name in spec.template.annotations.keys() {
         kind_of_annotation(&template_annotation(name), name, "Revision", found);
@@ -169,9 +144,7 @@ fn revision_name(spec: &ServiceSpec, key: &ServiceKey, found: &mut Vec<Violation
     let Some(name) = &spec.template.name else {
         return;
     };
-    let suffix = name
-        .strip_prefix(key.name.as_str())
-        .and_then(|rest| rest.strip_prefix('-'));
+    let suffix = name.strip_prefix(key.name.as_str()).and_then(|rest| rest.strip_prefix('-'));
     if suffix.is_none_or(str::is_empty) || !is_name(name, LABEL_MAX) {
         let message = format!(
             "Revision name '{name}' must be '{}-' and a suffix, use only lowercase letters, digits and hyphens, not end with a \
@@ -186,18 +159,12 @@ fn labels(field: &str, labels: &BTreeMap<String, String>, found: &mut Vec<Violat
     if labels.len() > LABELS_MAX {
         found.push(Violation::new(
             field,
-            format!(
-                "There may be at most {LABELS_MAX} labels; there are {}.",
-                labels.len()
-            ),
+            format!("There may be at most {LABELS_MAX} labels; there are {}.", labels.len()),
         ));
     }
     for (key, value) in labels {
         if !is_qualified(key) {
-            found.push(Violation::new(
-                format!("{field}[{key}]"),
-                bad_key("Label", key),
-            ));
+            found.push(Violation::new(format!("{field}[{key}]"), bad_key("Label", key)));
         }
         if value.chars().count() > LABEL_MAX || !value.chars().all(is_label_character) {
             let message = format!(
@@ -210,21 +177,13 @@ fn labels(field: &str, labels: &BTreeMap<String, String>, found: &mut Vec<Violat
 }
 
 fn annotations(field: &str, annotations: &BTreeMap<String, String>, found: &mut Vec<Violation>) {
-    let size: usize = annotations
-        .iter()
-        .map(|(key, value)| key.len() + value.len())
-        .sum();
+    let size: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if size > ANNOTATIONS_BYTES_MAX {
-        let message = format!(
-            "Annotations may have at most {ANNOTATIONS_BYTES_MAX} bytes in all; they have {size}."
-        );
+        let message = format!("Annotations may have at most {ANNOTATIONS_BYTES_MAX} bytes in all; they have {size}.");
         found.push(Violation::new(field, message));
     }
     for key in annotations.keys().filter(|key| !is_qualified(key)) {
-        found.push(Violation::new(
-            format!("{field}[{key}]"),
-            bad_key("Annotation", key),
-        ));
+        found.push(Violation::new(format!("{field}[{key}]"), bad_key("Annotation", key)));
     }
 }
 
@@ -232,31 +191,16 @@ fn annotations(field: &str, annotations: &BTreeMap<String, String>, found: &mut 
 fn kind_of_annotation(field: &str, name: &str, kind: &str, found: &mut Vec<Violation>) {
     let kinds: Vec<&str> = if let Some(rest) = name.strip_prefix("run.googleapis.com/") {
         let service = SERVICE_ANNOTATIONS.contains(&rest).then_some("Service");
-        service
-            .into_iter()
-            .chain(REVISION_ANNOTATIONS.contains(&rest).then_some("Revision"))
-            .collect()
+        service.into_iter().chain(REVISION_ANNOTATIONS.contains(&rest).then_some("Revision")).collect()
     } else if let Some(rest) = name.strip_prefix("autoscaling.knative.dev/") {
-        REVISION_SCALING
-            .contains(&rest)
-            .then_some("Revision")
-            .into_iter()
-            .collect()
+        REVISION_SCALING.contains(&rest).then_some("Revision").into_iter().collect()
     } else if let Some(rest) = name.strip_prefix("homerun.dev/") {
-        HOMERUN_REVISION_ANNOTATIONS
-            .contains(&rest)
-            .then_some("Revision")
-            .into_iter()
-            .collect()
+        HOMERUN_REVISION_ANNOTATIONS.contains(&rest).then_some("Revision").into_iter().collect()
     } else {
         return;
     };
     if !kinds.contains(&kind) {
-        let supported = if kinds.is_empty() {
-            "none".to_owned()
-        } else {
-            kinds.join(", ")
-        };
+        let supported = if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") };
         let message = format!(
             "Annotation '{name}' is not supported on resources of kind {kind}. Supported kinds are: {supported}."
         );
@@ -266,30 +210,21 @@ fn kind_of_annotation(field: &str, name: &str, kind: &str, found: &mut Vec<Viola
 
 fn service_account(account: &str, found: &mut Vec<Violation>) {
     let right = account.split_once('@').is_some_and(|(name, domain)| {
-        !name.is_empty()
-            && !domain.is_empty()
-            && !domain.contains('@')
-            && !account.contains(char::is_whitespace)
+        !name.is_empty() && !domain.is_empty() && !domain.contains('@') && !account.contains(char::is_whitespace)
     });
     if !right {
         let message = format!(
             "Unsupported service account '{account}': it must be an email such as NAME@PROJECT.iam.gserviceaccount.com."
         );
-        found.push(Violation::new(
-            "spec.template.spec.serviceAccountName",
-            message,
-        ));
+        found.push(Violation::new("spec.template.spec.serviceAccountName", message));
     }
 }
 
 /// Whether a key is `[PREFIX/]NAME` as Kubernetes has it.
 fn is_qualified(key: &str) -> bool {
-    let (prefix, name) = key
-        .split_once('/')
-        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let prefix_is_right = prefix.is_none_or(|prefix| {
-        prefix.len() <= PREFIX_MAX && prefix.split('.').all(super::is_dns_label)
-    });
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let prefix_is_right =
+        prefix.is_none_or(|prefix| prefix.len() <= PREFIX_MAX && prefix.split('.').all(super::is_dns_label));
     let edge = |edge: Option<char>| edge.is_some_and(char::is_alphanumeric);
     prefix_is_right
         && name.chars().count() <= LABEL_MAX

@@ -53,40 +53,16 @@ pub(super) fn check(template: &RevisionTemplate, found: &mut Vec<Violation>) {
 }
 
 fn times(field: &str, kind: Kind, probe: &Probe, found: &mut Vec<Violation>) {
-    let longest = if kind == Kind::Startup {
-        STARTUP_MAX_SECONDS
-    } else {
-        MAX_SECONDS
-    };
+    let longest = if kind == Kind::Startup { STARTUP_MAX_SECONDS } else { MAX_SECONDS };
     let delay = format!("{field}.initialDelaySeconds");
-    check_range(
-        &delay,
-        "The initial delay in seconds",
-        probe.initial_delay_seconds,
-        0..=longest,
-        found,
-    );
-    check_range(
-        &format!("{field}.periodSeconds"),
-        "The period in seconds",
-        probe.period_seconds,
-        1..=longest,
-        found,
-    );
+    check_range(&delay, "The initial delay in seconds", probe.initial_delay_seconds, 0..=longest, found);
+    check_range(&format!("{field}.periodSeconds"), "The period in seconds", probe.period_seconds, 1..=longest, found);
     let timeout = format!("{field}.timeoutSeconds");
-    check_range(
-        &timeout,
-        "The timeout in seconds",
-        probe.timeout_seconds,
-        1..=MAX_SECONDS,
-        found,
-    );
+    check_range(&timeout, "The timeout in seconds", probe.timeout_seconds, 1..=MAX_SECONDS, found);
     if let (Some(limit), Some(period)) = (probe.timeout_seconds, probe.period_seconds)
         && limit > period
     {
-        let message = format!(
-            "The timeout must not be longer than the period; they are {limit} and {period} seconds."
-        );
+        let message = format!("The timeout must not be longer than the period; they are {limit} and {period} seconds.");
         found.push(Violation::new(timeout, message));
     }
 }
@@ -111,16 +87,10 @@ fn tries(field: &str, kind: Kind, probe: &Probe, gpu: bool, found: &mut Vec<Viol
         }
         _ => {}
     }
-    let (Kind::Startup, Some(tries), Some(period)) =
-        (kind, probe.failure_threshold, probe.period_seconds)
-    else {
+    let (Kind::Startup, Some(tries), Some(period)) = (kind, probe.failure_threshold, probe.period_seconds) else {
         return;
     };
-    let budget = if gpu {
-        STARTUP_BUDGET_GPU_SECONDS
-    } else {
-        STARTUP_BUDGET_SECONDS
-    };
+    let budget = if gpu { STARTUP_BUDGET_GPU_SECONDS } else { STARTUP_BUDGET_SECONDS };
     let total = u64::from(tries) * u64::from(period);
     if total > budget {
         let message = format!(
@@ -139,10 +109,8 @@ fn target(field: &str, kind: Kind, check: &Check, found: &mut Vec<Violation>) {
     };
     let path = format!("{field}.{name}");
     if kind != Kind::Startup && matches!(check, Check::Tcp { .. }) {
-        let message = format!(
-            "A {} must use httpGet or grpc; tcpSocket is supported for startup probes only.",
-            kind.field()
-        );
+        let message =
+            format!("A {} must use httpGet or grpc; tcpSocket is supported for startup probes only.", kind.field());
         found.push(Violation::new(&path, message));
     }
     match port {
@@ -152,24 +120,18 @@ fn target(field: &str, kind: Kind, check: &Check, found: &mut Vec<Violation>) {
         }
         port => check_range(&format!("{path}.port"), "A port", *port, 1..=65535, found),
     }
-    if let Check::Http {
-        path: url, headers, ..
-    } = check
-    {
-        if let Some(url) = url.as_ref().filter(|url| {
-            !url.starts_with('/') || url.contains(|c: char| c.is_whitespace() || c.is_control())
-        }) {
+    if let Check::Http { path: url, headers, .. } = check {
+        if let Some(url) = url
+            .as_ref()
+            .filter(|url| !url.starts_with('/') || url.contains(|c: char| c.is_whitespace() || c.is_control()))
+        {
             let message = format!("The path '{url}' must begin with '/' and have no spaces.");
             found.push(Violation::new(format!("{path}.path"), message));
         }
         for (header, (name, value)) in headers.iter().enumerate() {
             if !is_token(name) || value.contains(['\r', '\n', '\0']) {
-                let message =
-                    format!("'{name}' is no header field's name, or its value has a line break.");
-                found.push(Violation::new(
-                    format!("{path}.httpHeaders[{header}]"),
-                    message,
-                ));
+                let message = format!("'{name}' is no header field's name, or its value has a line break.");
+                found.push(Violation::new(format!("{path}.httpHeaders[{header}]"), message));
             }
         }
     }
@@ -177,8 +139,5 @@ fn target(field: &str, kind: Kind, check: &Check, found: &mut Vec<Violation>) {
 
 /// Whether a text is a token as RFC 9110 has it.
 fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -42,29 +42,16 @@ pub(in crate::service) fn memory_range(cpu: Cpu) -> Option<RangeInclusive<Memory
 
 /// CPU of all containers of an instance.
 pub(in crate::service) fn total_cpu(template: &RevisionTemplate) -> Cpu {
-    let millis = template
-        .containers
-        .iter()
-        .filter_map(|container| container.cpu)
-        .map(Cpu::millis);
+    let millis = template.containers.iter().filter_map(|container| container.cpu).map(Cpu::millis);
     Cpu::from_millis(millis.fold(0, u64::saturating_add))
 }
 
-pub(super) fn check(
-    template: &RevisionTemplate,
-    around: &Surroundings<'_>,
-    found: &mut Vec<Violation>,
-) {
-    let gpu = template
-        .gpu_type
-        .as_ref()
-        .and_then(|name| around.gpus.type_info(name));
+pub(super) fn check(template: &RevisionTemplate, around: &Surroundings<'_>, found: &mut Vec<Violation>) {
+    let gpu = template.gpu_type.as_ref().and_then(|name| around.gpus.type_info(name));
     for (index, container) in template.containers.iter().enumerate() {
         let limits = format!("{}.resources.limits", container_path(index));
         for name in container.other_limits.keys() {
-            let message = format!(
-                "Only 'cpu', 'memory' and 'nvidia.com/gpu' limits are supported, not '{name}'."
-            );
+            let message = format!("Only 'cpu', 'memory' and 'nvidia.com/gpu' limits are supported, not '{name}'.");
             found.push(Violation::new(format!("{limits}[{name}]"), message));
         }
         match gpu.filter(|_| container.has_gpu()) {
@@ -74,29 +61,16 @@ pub(super) fn check(
         }
     }
     fraction(template, found);
-    let memory = template
-        .containers
-        .iter()
-        .filter_map(|container| container.memory)
-        .map(Memory::bytes);
+    let memory = template.containers.iter().filter_map(|container| container.memory).map(Memory::bytes);
     let memory = Memory::from_bytes(memory.fold(0, u64::saturating_add));
-    let known = !template.containers.is_empty()
-        && template
-            .containers
-            .iter()
-            .all(|container| container.memory.is_some());
-    if known
-        && template.execution_environment == Some(ExecutionEnvironment::Gen2)
-        && memory < GEN2_LEAST_MEMORY
-    {
+    let known =
+        !template.containers.is_empty() && template.containers.iter().all(|container| container.memory.is_some());
+    if known && template.execution_environment == Some(ExecutionEnvironment::Gen2) && memory < GEN2_LEAST_MEMORY {
         let message = format!(
             "Invalid value specified for memory with gen2 execution environment. Memory must be at least {GEN2_LEAST_MEMORY}; it \
              is {memory}."
         );
-        found.push(Violation::new(
-            format!("{}.resources.limits[memory]", ingress_path(template)),
-            message,
-        ));
+        found.push(Violation::new(format!("{}.resources.limits[memory]", ingress_path(template)), message));
     }
 }
 
@@ -106,23 +80,14 @@ fn ingress_path(template: &RevisionTemplate) -> String {
 
 fn below_minimum(container: &Container, info: &GpuTypeInfo) -> bool {
     container.cpu.is_some_and(|cpu| cpu < info.min_cpu)
-        || container
-            .memory
-            .is_some_and(|memory| memory < info.min_memory)
+        || container.memory.is_some_and(|memory| memory < info.min_memory)
 }
 
-fn size(
-    container: &Container,
-    limits: &str,
-    gpu: Option<&GpuTypeInfo>,
-    found: &mut Vec<Violation>,
-) {
+fn size(container: &Container, limits: &str, gpu: Option<&GpuTypeInfo>, found: &mut Vec<Violation>) {
     let Some(cpu) = container.cpu else { return };
     let Some(range) = memory_range(cpu) else {
         // Types that need more CPUs than other containers may have take any whole number from there on.
-        let from = gpu
-            .map(|info| info.min_cpu)
-            .filter(|from| *from > WHOLE_CPUS[WHOLE_CPUS.len() - 1]);
+        let from = gpu.map(|info| info.min_cpu).filter(|from| *from > WHOLE_CPUS[WHOLE_CPUS.len() - 1]);
         if from.is_some_and(|from| cpu >= from && cpu.millis().is_multiple_of(1000)) {
             return;
         }
@@ -130,9 +95,7 @@ fn size(
             Some(from) => format!("a whole number of at least {from}"),
             None => "one of [.08-1], 1, 2, 4, 6, 8".to_owned(),
         };
-        let message = format!(
-            "Invalid value specified for container cpu. Must be equal to {allowed}; it is {cpu}."
-        );
+        let message = format!("Invalid value specified for container cpu. Must be equal to {allowed}; it is {cpu}.");
         found.push(Violation::new(format!("{limits}[cpu]"), message));
         return;
     };
@@ -149,37 +112,18 @@ fn size(
 /// What Cloud Run asks of instances with less than one CPU.
 fn fraction(template: &RevisionTemplate, found: &mut Vec<Violation>) {
     let total = total_cpu(template);
-    let known = !template.containers.is_empty()
-        && template
-            .containers
-            .iter()
-            .all(|container| container.cpu.is_some());
+    let known = !template.containers.is_empty() && template.containers.iter().all(|container| container.cpu.is_some());
     if !known || total >= ONE_CPU || total < LEAST_CPU {
         return;
     }
     let with = [
-        (
-            template
-                .concurrency
-                .is_some_and(|concurrency| concurrency > 1),
-            "concurrency > 1",
-        ),
-        (
-            template.cpu_throttling == Some(false),
-            "cpu always allocated (unthrottled)",
-        ),
-        (
-            template.execution_environment == Some(ExecutionEnvironment::Gen2),
-            "gen2",
-        ),
+        (template.concurrency.is_some_and(|concurrency| concurrency > 1), "concurrency > 1"),
+        (template.cpu_throttling == Some(false), "cpu always allocated (unthrottled)"),
+        (template.execution_environment == Some(ExecutionEnvironment::Gen2), "gen2"),
     ];
     for (_, what) in with.into_iter().filter(|(broken, _)| *broken) {
-        let message = format!(
-            "Invalid value specified for cpu. Total cpu < 1 is not supported with {what}. It is {total}."
-        );
-        found.push(Violation::new(
-            format!("{}.resources.limits[cpu]", ingress_path(template)),
-            message,
-        ));
+        let message =
+            format!("Invalid value specified for cpu. Total cpu < 1 is not supported with {what}. It is {total}.");
+        found.push(Violation::new(format!("{}.resources.limits[cpu]", ingress_path(template)), message));
     }
 }

@@ -17,21 +17,9 @@ pub(super) fn check(spec: &ServiceSpec, around: &Surroundings<'_>, found: &mut V
     let template = &spec.template;
     let path = "spec.template.spec.";
     let concurrency = format!("{path}containerConcurrency");
-    check_range(
-        &concurrency,
-        "Concurrency",
-        template.concurrency,
-        1..=CONCURRENCY_MAX,
-        found,
-    );
+    check_range(&concurrency, "Concurrency", template.concurrency, 1..=CONCURRENCY_MAX, found);
     let timeout = format!("{path}timeoutSeconds");
-    check_range(
-        &timeout,
-        "The request timeout in seconds",
-        template.timeout_seconds,
-        1..=TIMEOUT_MAX_SECONDS,
-        found,
-    );
+    check_range(&timeout, "The request timeout in seconds", template.timeout_seconds, 1..=TIMEOUT_MAX_SECONDS, found);
     bounds(
         template.min_instances,
         template.max_instances,
@@ -41,14 +29,8 @@ pub(super) fn check(spec: &ServiceSpec, around: &Surroundings<'_>, found: &mut V
         ],
         found,
     );
-    let service = ["minScale", "maxScale"]
-        .map(|name| format!("metadata.annotations[run.googleapis.com/{name}]"));
-    bounds(
-        spec.min_instances,
-        spec.max_instances,
-        [&service[0], &service[1]],
-        found,
-    );
+    let service = ["minScale", "maxScale"].map(|name| format!("metadata.annotations[run.googleapis.com/{name}]"));
+    bounds(spec.min_instances, spec.max_instances, [&service[0], &service[1]], found);
     let settings = around.settings;
     // An operator whose own default is longer has allowed that much.
     let longest = if template.containers.iter().any(Container::has_gpu) {
@@ -57,33 +39,17 @@ pub(super) fn check(spec: &ServiceSpec, around: &Surroundings<'_>, found: &mut V
         IDLE_MAX_SECONDS.max(settings.idle_timeout_seconds)
     };
     let idle = template_annotation("homerun.dev/idle-timeout");
-    check_range(
-        &idle,
-        "The idle timeout in seconds",
-        template.idle_timeout_seconds,
-        1..=longest,
-        found,
-    );
+    check_range(&idle, "The idle timeout in seconds", template.idle_timeout_seconds, 1..=longest, found);
 }
 
-fn bounds(
-    min: Option<u32>,
-    max: Option<u32>,
-    [min_field, max_field]: [&str; 2],
-    found: &mut Vec<Violation>,
-) {
+fn bounds(min: Option<u32>, max: Option<u32>, [min_field, max_field]: [&str; 2], found: &mut Vec<Violation>) {
     if max == Some(0) {
-        found.push(Violation::new(
-            max_field,
-            "Max instances must be 1 or more; it is 0.",
-        ));
+        found.push(Violation::new(max_field, "Max instances must be 1 or more; it is 0."));
     }
     if let (Some(min), Some(max)) = (min, max)
         && min > max
     {
-        let message = format!(
-            "Min instances must not be greater than max instances; they are {min} and {max}."
-        );
+        let message = format!("Min instances must not be greater than max instances; they are {min} and {max}.");
         found.push(Violation::new(min_field, message));
     }
 }
