@@ -269,11 +269,10 @@ impl Life {
         let millis = |from: Option<homerun_model::Timestamp>, to: Option<homerun_model::Timestamp>| {
             from.zip(to).map_or(0.0, |(from, to)| (to - from).as_seconds_f64() * 1000.0)
         };
-        let (decided, created) = (Some(self.spec.decided_at), stamps.creating);
         tracing::info!(
             instance = %self.spec.id,
-            decide_ms = millis(decided, created),
-            create_ms = millis(created, stamps.started),
+            decide_ms = millis(Some(self.spec.decided_at), stamps.creating),
+            create_ms = millis(stamps.creating, stamps.started),
             probe_ms = millis(stamps.started, stamps.ready),
             "ready"
         );
