@@ -9,7 +9,10 @@ from . import ToolError
 from .layer import MTIME
 
 HERE = Path(__file__).resolve().parent.parent / "hello"
-RUSTC = ["rustc", "--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-C", "panic=abort", "-C", "strip=symbols"]
+# Run in the source's folder: a path would end up in the binary, and the image differ with the checkout's place.
+RUSTC = [
+    "rustc", "--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-C", "panic=abort", "-C", "strip=symbols", "main.rs"
+]
 PASSWD = "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n"
 CONFIG = {
     "User": "65532:65532",
@@ -33,7 +36,7 @@ def image(cache, media_type):
 
 def fill(tree):
     binary = tree / "hello"
-    compiled = subprocess.run([*RUSTC, str(HERE / "main.rs"), "-o", str(binary)])
+    compiled = subprocess.run([*RUSTC, "-o", str(binary)], cwd=HERE)
     if compiled.returncode != 0:
         raise ToolError("rustc failed; linking needs a C compiler and the static C library: apt-get install gcc libc6-dev")
     add_user(tree)

@@ -105,6 +105,18 @@ class Deploy(unittest.TestCase):
             self.assertRegex(shown, line)
         self.reads_the_sample()
 
+    def test_g11_the_pages_update_with_every_flag(self):
+        before = revision()
+        succeed(HOME.gcloud(
+            "beta", "run", "services", "update", "ocr", "--image", HOME.image("ocr"), "--cpu", "8", "--memory", "32Gi",
+            "--no-cpu-throttling", "--gpu", "1", "--gpu-type", "nvidia-l4", "--max-instances", "2",
+        ))
+        self.assertNotEqual(revision(), before)
+        shown = succeed(HOME.gcloud("run", "services", "describe", "ocr")).stdout
+        for line in (r"CPU: +8", r"Memory: +32Gi", r"GPU: +1", r"GPU Type: +nvidia-l4", r"Max instances: +2", r"Concurrency: +4"):
+            self.assertRegex(shown, line)
+        self.reads_the_sample()
+
     def test_g14_the_gpu_is_removed_and_freed(self):
         succeed(HOME.gcloud("beta", "run", "services", "update", "ocr", "--gpu", "0"))
         shown = succeed(HOME.gcloud("run", "services", "describe", "ocr")).stdout
@@ -138,3 +150,29 @@ class Deploy(unittest.TestCase):
         self.assertEqual(HOME.free_gpus(), 2)
         for instance in instances:
             self.assertEqual(HOME.processes(instance), [])
+
+    def test_a_deploy_without_an_authentication_flag_is_private(self):
+        succeed(HOME.gcloud("beta", "run", "deploy", "private", "--image", HOME.image("hello")))
+        self.assertEqual(curl(HOME.service("private")["url"])[0], 403)
+
+    def test_g20_the_regions_are_listed(self):
+        listed = succeed(HOME.gcloud("run", "regions", "list", "--format", "value(locationId)")).stdout.split()
+        self.assertIn("us-central1", listed)
+
+    def test_g20_elsewhere_there_are_no_gpus(self):
+        done = HOME.gcloud(
+            "beta", "run", "deploy", "far", "--image", HOME.image("hello"), "--gpu", "1", "--region", "europe-west1",
+            "--allow-unauthenticated",
+        )
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("us-central1", done.stderr, "it lists the regions that have the type")
+        self.assertIsNone(HOME.service("far"))
+
+    def test_g23_the_api_is_enabled(self):
+        succeed(HOME.gcloud("services", "enable", "run.googleapis.com"))
+
+    def test_gcloud_setup_writes_a_configuration_that_works_alone(self):
+        env = stack.clean_env(HOMERUN_DATA_DIR=str(HOME.data), CLOUDSDK_CONFIG=str(HOME.folder / "setup"))
+        succeed(stack.run([stack.BINARY, "gcloud-setup"], env))
+        listed = stack.run(["gcloud", "--configuration", "homerun", "run", "services", "list", "--format", "value(metadata.name)"], env)
+        self.assertEqual(succeed(listed).stdout.split(), ["private"])
