@@ -464,12 +464,15 @@ async fn loopback_only_is_warned_of() {
     let world = World::oci().await;
     let image = pinned(world.backend.as_ref(), PLAIN).await;
     let spec = instance("one", with_env(&image, "LISTEN", "127.0.0.1:8080"));
-    let ready = world.ready(&spec).await;
-    assert_eq!(ready.warnings.len(), 1, "{:?}", ready.warnings);
-    assert!(ready.warnings[0].contains("127.0.0.1") && ready.warnings[0].contains("0.0.0.0"), "{:?}", ready.warnings);
+    world.ready(&spec).await;
+    // It comes a little later than the readiness, which does not wait for it.
+    let warnings = world.warnings(&spec.id, Duration::from_secs(10)).await;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("127.0.0.1") && warnings[0].contains("0.0.0.0"), "{warnings:?}");
     world.body(&spec.id, "/").await;
     let open = instance("two", container(&image));
-    assert_eq!(world.ready(&open).await.warnings, Vec::<String>::new());
+    world.ready(&open).await;
+    assert_eq!(world.warnings(&open.id, Duration::from_secs(2)).await, Vec::<String>::new());
     world.end().await;
 }
 

@@ -123,6 +123,18 @@ impl World {
         found.await.unwrap_or_else(|_| panic!("in vain; the instance is {:?}", self.observed(id)))
     }
 
+    /// Its warnings as soon as there are any, or none after `patience`.
+    pub async fn warnings(&self, id: &InstanceId, patience: Duration) -> Vec<String> {
+        let begun = std::time::Instant::now();
+        loop {
+            let warnings = self.observed(id).map(|observed| observed.warnings).unwrap_or_default();
+            if !warnings.is_empty() || begun.elapsed() >= patience {
+                return warnings;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Starts an instance and waits until it takes requests.
     pub async fn ready(&self, spec: &InstanceSpec) -> ObservedInstance {
         self.start(spec).await;
