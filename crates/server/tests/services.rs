@@ -160,6 +160,23 @@ async fn s01_a_deleted_service_is_gone_with_its_instances() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s01_the_deletion_of_a_failed_service_does_not_look_failed() {
+    let stack = Stack::start("none").await;
+    stack.create(service("hello", "sim/exits", false)).await;
+    assert_eq!(stack.settled("hello").await["status"], "False");
+    let path = format!("{SERVICES}/hello");
+    assert_eq!(stack.call(Method::DELETE, &path, None).await.0, StatusCode::OK);
+    loop {
+        let (status, body) = stack.call(Method::GET, &path, None).await;
+        if status == StatusCode::NOT_FOUND {
+            break;
+        }
+        assert_ne!(common::condition(&body, "Ready")["status"], "False", "{body:#}");
+    }
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s01_dry_run_checks_and_stores_nothing() {
     let stack = Stack::start("none").await;
     let (status, _) =

@@ -1,29 +1,37 @@
 //! What a backend may leave behind on the machine: nothing.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A backend's data directory, by which its traces are recognised.
+/// What a backend is recognised by.
 pub struct Traces {
     data_dir: PathBuf,
-    /// What was there before the backend.
-    before: Vec<String>,
-    /// Cgroups that are the backend's, noted while it runs.
-    cgroups: Vec<PathBuf>,
+    /// Part of the names of everything that it makes outside of its data directory.
+    key: String,
+    /// Processes that an earlier test has left.
+    before: Vec<u32>,
 }
 
-/// Notes what belongs to the backend of this directory, while it runs.
-pub fn of(data_dir: &Path, before: Vec<String>) -> Traces {
-    let cgroups: Vec<PathBuf> =
-        ours().into_iter().filter(|path| !before.contains(&path.display().to_string())).collect();
-    Traces { data_dir: data_dir.to_owned(), before, cgroups }
+/// What the open backend of a data directory will be recognised by when it has ended.
+///
+/// # Panics
+/// If it is not recognised by it now: then a look at what is left would find nothing, whatever is left.
+pub fn of(data_dir: &Path, before: Vec<u32>) -> Traces {
+    // As the backend itself does.
+    let mut hasher = DefaultHasher::new();
+    fs::canonicalize(data_dir).expect("the data directory").hash(&mut hasher);
+    let key = format!("homerun-{:012x}", hasher.finish() & 0xffff_ffff_ffff);
+    let traces = Traces { data_dir: data_dir.to_owned(), key, before };
+    assert!(!cgroups(&traces).is_empty(), "no cgroup of {}", traces.key);
+    assert!(!runtime_folders(&traces).is_empty(), "no folder for instances of {}", traces.key);
+    traces
 }
 
-/// What an earlier test that failed has left.
-pub fn before() -> Vec<String> {
-    let cgroups = ours();
-    left(&Traces { data_dir: PathBuf::from("/no/such/folder"), before: Vec::new(), cgroups })
+/// Every process below this one.
+pub fn before() -> Vec<u32> {
+    descendants(std::process::id())
 }
 
 /// Reaps what a killed homerun has started and this process has inherited. In life that is the task of
@@ -38,32 +46,33 @@ pub fn reap_orphans() {
     }
 }
 
-/// Folders of homerun in every cgroup hierarchy whose containers are this process's.
-fn ours() -> Vec<PathBuf> {
-    let own: Vec<u32> = descendants(std::process::id());
+/// The backend's folder in every cgroup hierarchy.
+fn cgroups(traces: &Traces) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
-    let entries = |folder: &Path| -> Vec<PathBuf> {
-        fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.is_dir())
-            .collect()
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders = hierarchies.chain([root.to_owned()]).map(|hierarchy| hierarchy.join(&traces.key));
+    folders.filter(|folder| folder.is_dir()).collect()
+}
+
+/// Where the backend has its instances' files.
+fn runtime_folders(traces: &Traces) -> Vec<PathBuf> {
+    let places = [Path::new("/dev/shm").join(&traces.key), traces.data_dir.join("run")];
+    places.into_iter().filter(|folder| folder.exists()).collect()
+}
+
+/// What this process itself still holds of instances: open pipes, and network namespaces by descriptors and
+/// by threads that are in one.
+pub fn held(key: &str) -> Vec<String> {
+    let entries = |folder: &str| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let links = |paths: Vec<PathBuf>| -> Vec<String> {
+        paths.iter().filter_map(|path| Some(fs::read_link(path).ok()?.display().to_string())).collect()
     };
-    let is_homeruns =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("homerun-"));
-    let mut tops: Vec<PathBuf> =
-        entries(root).into_iter().chain(entries(root).iter().flat_map(|path| entries(path))).collect();
-    tops.retain(is_homeruns);
-    let has_own = |top: &PathBuf| {
-        entries(top).iter().any(|group| {
-            let pids = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            pids.lines().any(|pid| pid.parse().is_ok_and(|pid: u32| own.contains(&pid)))
-        })
-    };
-    tops.retain(has_own);
-    tops
+    let mut held = links(entries("/proc/self/fd").collect());
+    held.retain(|link| link.contains(key) || link.starts_with("net:["));
+    let own = fs::read_link("/proc/self/ns/net").expect("a network namespace").display().to_string();
+    let threads = links(entries("/proc/self/task").map(|task| task.join("ns/net")).collect());
+    held.extend(threads.into_iter().filter(|space| *space != own).map(|space| format!("a thread in {space}")));
+    held
 }
 
 /// Every process below `pid`.
@@ -92,22 +101,19 @@ pub fn nothing_left(traces: &Traces) {
 }
 
 fn left(traces: &Traces) -> Vec<String> {
-    let mut left: Vec<String> = descendants(std::process::id()).iter().map(|pid| describe(*pid)).collect();
-    left.extend(traces.cgroups.iter().filter(|path| path.exists()).map(|path| path.display().to_string()));
+    let own = descendants(std::process::id()).into_iter().filter(|pid| !traces.before.contains(pid));
+    let mut left: Vec<String> = own.map(describe).collect();
+    let folders = cgroups(traces).into_iter().chain(runtime_folders(traces));
+    left.extend(folders.map(|folder| folder.display().to_string()));
     let data_dir = traces.data_dir.display().to_string();
     let mounts = fs::read_to_string("/proc/self/mounts").expect("the mounts");
-    left.extend(mounts.lines().filter(|line| line.contains(&data_dir)).map(str::to_owned));
+    left.extend(
+        mounts.lines().filter(|line| line.contains(&data_dir) || line.contains(&traces.key)).map(str::to_owned),
+    );
     let links = fs::read_to_string("/proc/self/net/dev").expect("the interfaces");
     let names = links.lines().skip(2).filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name.to_owned());
     left.extend(names.filter(|name| name.starts_with("hr")));
-    let shared =
-        fs::read_dir("/dev/shm").into_iter().flatten().flatten().map(|entry| entry.path().display().to_string());
-    let keys: Vec<_> =
-        traces.cgroups.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
-    left.extend(shared.filter(|path| keys.iter().any(|key| path.contains(key))));
-    let instances = fs::read_dir(traces.data_dir.join("instances")).into_iter().flatten().flatten();
-    left.extend(instances.map(|entry| entry.path().display().to_string()));
-    left.retain(|trace| !traces.before.contains(trace));
+    left.extend(held(&traces.key));
     left
 }
 

@@ -66,8 +66,8 @@ pub struct World {
     pub backend: Arc<dyn Backend>,
     pub lines: Arc<Lines>,
     pub folder: tempfile::TempDir,
-    /// What was on the machine before this.
-    pub before: Vec<String>,
+    /// Processes that were there before this.
+    pub before: Vec<u32>,
     /// Whether another process had the data directory before.
     pub adopted: bool,
 }

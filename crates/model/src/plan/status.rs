@@ -150,6 +150,9 @@ fn exit_text(code: Option<i32>) -> String {
 
 /// The status of a service, seeing its revisions.
 pub fn service(service: &Service, revisions: &[Revision], now: Timestamp) -> ServiceStatus {
+    if service.deleted_at.is_some() {
+        return deleting(service, now);
+    }
     let own = |name: &RevisionName| revisions.iter().find(|r| &r.key.name == name && r.service == service.key.name);
     let newest = service.status.latest_created_revision.as_ref().and_then(own);
     let latest_ready = revisions
@@ -174,6 +177,17 @@ pub fn service(service: &Service, revisions: &[Revision], now: Timestamp) -> Ser
         traffic,
         conditions,
     }
+}
+
+/// A service on its way out has not failed, whatever it was before: clients that wait for its end take a
+/// failed condition for a failed deletion.
+fn deleting(service: &Service, now: Timestamp) -> ServiceStatus {
+    let mut status = ServiceStatus { observed_generation: service.generation, ..service.status.clone() };
+    for kind in [ConditionType::Ready, ConditionType::ConfigurationsReady, ConditionType::RoutesReady] {
+        let pending = Condition::pending(kind, "Deleting", "The service is being deleted.", now);
+        condition::set(&mut status.conditions, pending);
+    }
+    status
 }
 
 fn configurations_ready(newest: Option<&Revision>, now: Timestamp) -> Condition {

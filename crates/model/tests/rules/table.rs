@@ -189,8 +189,7 @@ refused! {
         (CPU, "Total cpu < 1 is not supported with gen2"),
     ];
 
-    s05_startup_budget: plain, |c| startup(c, 241, 1, 1) => [(&format!("{STARTUP}.failureThreshold"), "at most 240 seconds without a GPU; 241 times 1 is 241")];
-    s05_startup_budget_with_gpu: gpu, |c| startup(c, 1801, 1, 1) => [(&format!("{STARTUP}.failureThreshold"), "at most 1800 seconds with a GPU")];
+    s05_startup_budget: gpu, |c| startup(c, 1801, 1, 1) => [(&format!("{STARTUP}.failureThreshold"), "at most 1800 seconds; 1801 times 1 is 1801")];
     s05_startup_period: gpu, |c| startup(c, 1, 241, 1) => [(&format!("{STARTUP}.periodSeconds"), "between 1 and 240")];
     s05_timeout_longer_than_the_period: plain, |c| startup(c, 3, 5, 6) => [(&format!("{STARTUP}.timeoutSeconds"), "not be longer than the period; they are 6 and 5 seconds")];
     s05_zeros: plain, |c| startup(c, 0, 0, 0) => [
@@ -282,6 +281,7 @@ accepted! {
     };
     s04_mount: plain, |c| mounted(c, &["/a", "/a/b"]);
     s05_startup_budget_of_a_gpu: gpu, |c| startup(c, 1800, 1, 1);
+    g14_startup_budget_after_the_gpu_is_gone: plain, |c| startup(c, 1800, 1, 1);
     s01_as_many_labels_as_allowed: plain, |c| c.spec.labels = labels(64);
     s05_readiness_after_two_successes: plain, |c| {
         c.container().readiness_probe = Some(Probe { success_threshold: Some(2), ..http("/", &[]) });

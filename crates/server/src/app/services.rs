@@ -2,6 +2,7 @@
 
 use homerun_api::error::ApiError;
 use homerun_model::names::{Project, ProjectId, Region, RevisionName, ServiceKey};
+use homerun_model::plan::status;
 use homerun_model::service::{self, Change, Service, ServiceSpec};
 
 use super::stored;
@@ -95,7 +96,9 @@ pub fn delete(platform: &Platform, key: &ServiceKey) -> Result<(), ApiError> {
     if present.value.deleted_at.is_some() {
         return Ok(());
     }
-    let gone = Service { deleted_at: Some(platform.clock.now()), ..present.value };
+    let now = platform.clock.now();
+    let mut gone = Service { deleted_at: Some(now), ..present.value };
+    gone.status = status::service(&gone, &[], now);
     let change = Change { service: gone, revision: None };
     store(platform, change, Some(present.version), false).map(drop)
 }
