@@ -7,6 +7,9 @@ use nix::fcntl::OFlag;
 
 use super::rooted;
 
+/// Ids that a container has: 0 up to this. The kernel takes its highest number for "leave as it is".
+const MOST: u32 = 65_535;
+
 /// Whom the program runs as, in the container's ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Account {
@@ -56,13 +59,17 @@ fn resolve(text: &str, passwd: &str, group: &str) -> Result<Account, String> {
         }
         _ => entry.as_ref().and_then(|entry| entry[3].parse().ok()).unwrap_or(0),
     };
+    if let Some(id) = [uid, gid].into_iter().find(|id| *id > MOST) {
+        return Err(format!("the image's user '{text}' has the id {id}; containers have the ids 0 to {MOST}"));
+    }
     let name = entry.as_ref().map(|entry| entry[0].clone());
     let member = |entry: &Vec<String>| {
         entry.get(3).is_some_and(|members| members.split(',').any(|member| Some(member) == name.as_deref()))
     };
     let supplementary = groups.iter().filter(|entry| wanted_group.is_none() && member(entry));
     let home = entry.map_or_else(|| "/".to_owned(), |entry| entry[5].clone());
-    Ok(Account { uid, gid, groups: supplementary.filter_map(|entry| entry[2].parse().ok()).collect(), home })
+    let groups = supplementary.filter_map(|entry| entry[2].parse().ok()).filter(|gid| *gid <= MOST).collect();
+    Ok(Account { uid, gid, groups, home })
 }
 
 #[cfg(test)]
@@ -88,6 +95,9 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(resolve(text, PASSWD, GROUP), Ok(expected), "{text}");
+        }
+        for text in ["4294967295", "65536", "0:65536"] {
+            assert!(resolve(text, PASSWD, GROUP).is_err_and(|error| error.contains("0 to 65535")), "{text}");
         }
         assert!(resolve("nobody", PASSWD, GROUP).is_err_and(|error| error.contains("'nobody'")));
         assert!(resolve("app:wheel", PASSWD, GROUP).is_err_and(|error| error.contains("'wheel'")));
