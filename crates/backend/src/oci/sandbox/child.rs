@@ -31,6 +31,9 @@ const MASKED: [&str; 11] = [
 ];
 /// Readable only.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// Where hooks see the container's bundle: in every system's layout, and in nobody's way, since the mount
+/// ends with the host's files.
+const BUNDLE: &str = "/mnt";
 const NONE: Option<&str> = None;
 
 /// What the child was born with.
@@ -70,9 +73,7 @@ fn become_program(job: &Job, first: bool, logs: &[File; 2], filter: &[u8]) -> Re
     own_mount().map_err(step("the root file system cannot be bound"))?;
     let root = File::open(".").map_err(step("the root file system cannot be opened"))?.into();
     kernel_file_systems(&root).map_err(step("/proc and /sys cannot be mounted"))?;
-    for hook in &job.hooks {
-        run_hook(job, hook)?;
-    }
+    run_hooks(job)?;
     drop(root);
     enter_root().map_err(step("the root file system cannot be entered"))?;
     let root: OwnedFd = File::open("/").map_err(step("the root file system cannot be opened"))?.into();
@@ -86,6 +87,7 @@ fn become_program(job: &Job, first: bool, logs: &[File; 2], filter: &[u8]) -> Re
     nix::unistd::fchdir(cwd.as_raw_fd()).map_err(|error| format!("{} cannot be entered: {error}", job.cwd))?;
     drop((cwd, root));
     let program = Program::prepare(job, &account)?;
+    confine::reset_signals().map_err(step("the signals cannot be reset"))?;
     confine::confine(&account, filter).map_err(step("the container cannot be confined"))?;
     program.exec()
 }
@@ -124,7 +126,7 @@ fn loopback_up() -> io::Result<()> {
 /// Before the old root goes: the kernel gives a new /proc only where one is visible already.
 fn kernel_file_systems(root: &OwnedFd) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let place = |path: &str| rooted::folder(root.as_fd(), path, None);
+    let place = |path: &str| rooted::real_folder(root.as_fd(), path, None);
     mount(Some("proc"), &rooted::path(&place("/proc")?), Some("proc"), flags, NONE)?;
     mount(Some("sysfs"), &rooted::path(&place("/sys")?), Some("sysfs"), flags | MsFlags::MS_RDONLY, NONE)?;
     // Only version 2 shows a container its own limits; under version 1 the folder stays empty.
@@ -140,19 +142,28 @@ fn kernel_file_systems(root: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs one of the GPU driver's hooks: it sees the container's root under `root.path` of its bundle.
+/// Runs the GPU driver's hooks, with the host's files still there. They look for the container's root in
+/// the `config.json` of the bundle, so the bundle has to be where the child's user may go.
+fn run_hooks(job: &Job) -> Result<(), String> {
+    if job.hooks.is_empty() {
+        return Ok(());
+    }
+    mount(Some(".."), BUNDLE, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)
+        .map_err(|error| format!("{BUNDLE} of the host cannot be used for the GPU driver's hooks: {error}"))?;
+    job.hooks.iter().try_for_each(|hook| run_hook(job, hook))
+}
+
 fn run_hook(job: &Job, hook: &Hook) -> Result<(), String> {
     let failed = |message: String| format!("the GPU driver's hook {} failed: {message}", hook.path.display());
-    let bundle = std::env::current_dir().map_err(|error| failed(error.to_string()))?;
     let state = serde_json::json!({
-        "ociVersion": "1.0.2", "id": job.id, "status": "creating", "pid": std::process::id(), "bundle": bundle,
-        "root": bundle,
+        "ociVersion": "1.0.2", "id": job.id, "status": "creating", "pid": std::process::id(), "bundle": BUNDLE,
     });
     let env = hook.env.iter().filter_map(|pair| pair.split_once('='));
     let mut running = Command::new(&hook.path)
         .args(hook.args.iter().skip(1))
         .env_clear()
         .envs(env)
+        .current_dir(BUNDLE)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -198,6 +209,7 @@ fn hide(root: BorrowedFd<'_>) -> io::Result<()> {
             | MsFlags::MS_NOEXEC;
         mount(NONE, &rooted::path(&covered), NONE, flags, NONE)?;
     }
+    let null = null_device(root)?;
     for path in MASKED {
         let place = match rooted::open(root, path, OFlag::O_PATH) {
             Err(error) if missing(&error) => continue,
@@ -212,7 +224,7 @@ fn hide(root: BorrowedFd<'_>) -> io::Result<()> {
                 Some("size=0,nr_inodes=2"),
             )?;
         } else {
-            mount(Some("/dev/null"), &rooted::path(&place), NONE, MsFlags::MS_BIND, NONE)?;
+            mount(Some(&rooted::path(&null)), &rooted::path(&place), NONE, MsFlags::MS_BIND, NONE)?;
         }
     }
     Ok(())
@@ -223,8 +235,20 @@ fn working_folder(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, String> {
     rooted::folder(root, path, None).map_err(|error| format!("the working directory {path} cannot be used: {error}"))
 }
 
+/// The real one: a volume may cover what the image calls /dev, and whatever lies over a masked file is
+/// what the container gets to see.
+fn null_device(root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let opened = rooted::open(root, "/dev/null", OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let found = nix::sys::stat::fstat(opened.as_raw_fd())?;
+    let is_device = found.st_mode & libc::S_IFMT == libc::S_IFCHR;
+    if !is_device || found.st_rdev != nix::sys::stat::makedev(1, 3) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "/dev/null is not the null device"));
+    }
+    Ok(opened)
+}
+
 fn standard_streams(root: BorrowedFd<'_>, logs: &[File; 2]) -> io::Result<()> {
-    let null = rooted::open(root, "/dev/null", OFlag::O_RDWR)?;
+    let null = File::options().read(true).write(true).open(rooted::path(&null_device(root)?))?;
     dup2(null.as_raw_fd(), 0)?;
     dup2(logs[0].as_raw_fd(), 1)?;
     dup2(logs[1].as_raw_fd(), 2)?;

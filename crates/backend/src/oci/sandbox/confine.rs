@@ -45,6 +45,40 @@ fn prctl(option: i32, value: u64) -> io::Result<()> {
     check(i64::from(unsafe { libc::prctl(option, value, 0_u64, 0_u64, 0_u64) }))
 }
 
+/// Lets go of what a process inherits from whoever started homerun, and a container must not: open
+/// files (one folder of the host among them would lead out of any root), the umask, and the keyring of a
+/// login. Nobody else may look into this process from now on.
+pub(super) fn forget_origin() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    prctl(libc::PR_SET_DUMPABLE, 0)?;
+    // SAFETY: nothing in this process owns a descriptor above the standard streams yet; the second call
+    // takes a null name for a keyring without one.
+    unsafe {
+        check(libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32))?;
+        match check(libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>())) {
+            // A kernel without keyrings.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Programs expect every signal to do what it does by default. Ignored ones stay ignored over exec, and
+/// Rust's own start-up code ignores SIGPIPE.
+pub(super) fn reset_signals() -> io::Result<()> {
+    const SIGNALS: u64 = 64;
+    // The kernel's own struct, all default; libc's call leaves out the signals that libc uses itself.
+    let default = [0_u64; 4];
+    let (null, set_bytes) = (std::ptr::null::<u64>(), SIGNALS / 8);
+    for signal in 1..=SIGNALS {
+        // SAFETY: the struct is complete and only read; SIGKILL and SIGSTOP are refused and need nothing.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), null, set_bytes) };
+    }
+    nix::sys::signal::SigSet::empty().thread_set_mask()?;
+    Ok(())
+}
+
 /// Becomes id 0 of the user namespace.
 pub(super) fn root_of_namespace() -> io::Result<()> {
     nix::unistd::setgroups(&[])?;

@@ -40,6 +40,10 @@ pub fn helper_main_if_asked() {
     if arguments.nth(1).is_none_or(|argument| argument != HELPER) {
         return;
     }
+    if let Err(error) = confine::forget_origin() {
+        eprintln!("homerun: a container's helper cannot be set apart from its origin: {error}");
+        std::process::exit(1);
+    }
     let mut text = Vec::new();
     // An empty job: homerun has ended and needs this helper no more.
     if std::io::stdin().read_to_end(&mut text).is_err() || text.is_empty() {

@@ -68,6 +68,11 @@ fn root_file_system(job: &Job) -> Result<OwnedFd, String> {
         bind_one(&root, bind, owner)
             .map_err(|error| format!("{} cannot be mounted at {}: {error}", bind.source.display(), bind.target))?;
     }
+    if !job.hooks.is_empty() {
+        let bundle = serde_json::json!({ "ociVersion": "1.0.2", "root": { "path": MERGED } });
+        fs::write(place.join("config.json"), bundle.to_string())
+            .map_err(|error| format!("the description for the GPU driver's hooks cannot be written: {error}"))?;
+    }
     Ok(root)
 }
 
@@ -139,7 +144,7 @@ fn overlay_of_many(lower: &[&Path], upper: &Path, work: &Path, merged: &Path) ->
 
 /// A small /dev: the usual nodes bound from the host, since a user namespace cannot make any.
 fn devices(root: &OwnedFd, owner: u32) -> io::Result<()> {
-    let dev = rooted::folder(root.as_fd(), "/dev", Some(owner))?;
+    let dev = rooted::real_folder(root.as_fd(), "/dev", Some(owner))?;
     let options = format!("size=64k,mode=0755,uid={owner},gid={owner}");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("tmpfs"), &rooted::path(&dev), Some("tmpfs"), flags, Some(options.as_str()))?;

@@ -21,7 +21,11 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> io::Result
     let path = CString::new(path.trim_start_matches('/'))?;
     let path = if path.is_empty() { c".".to_owned() } else { path };
     let mode = if flags.contains(OFlag::O_CREAT) { 0o644 } else { 0 };
-    let how = OpenHow { flags: (flags | OFlag::O_CLOEXEC).bits() as u64, mode, resolve: libc::RESOLVE_IN_ROOT };
+    let how = OpenHow {
+        flags: (flags | OFlag::O_CLOEXEC).bits() as u64,
+        mode,
+        resolve: libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS,
+    };
     // SAFETY: the path is a C string and `how` has the size that is passed.
     let fd = unsafe { libc::syscall(libc::SYS_openat2, root.as_raw_fd(), path.as_ptr(), &how, size_of::<OpenHow>()) };
     if fd < 0 {
@@ -51,6 +55,14 @@ pub(super) fn folder(root: BorrowedFd<'_>, path: &str, owner: Option<u32>) -> io
         };
     }
     Ok(at)
+}
+
+/// A folder for one of the kernel's file systems, made where it is missing. An image that has a link in
+/// its place could have the kernel's files appear where they are not masked.
+pub(super) fn real_folder(root: BorrowedFd<'_>, path: &str, owner: Option<u32>) -> io::Result<OwnedFd> {
+    drop(folder(root, path, owner)?);
+    open(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
+        .map_err(|error| io::Error::new(error.kind(), format!("the image's {path} is not a plain folder ({error})")))
 }
 
 /// A file inside the root, made empty where it is missing, as a place to mount on.
