@@ -39,7 +39,8 @@ impl Sockets {
     /// Starts the thread; it ends with the last `Sockets`.
     pub(super) fn start() -> io::Result<Self> {
         let (orders, taken) = channel();
-        std::thread::Builder::new().name("namespaces".to_owned()).spawn(move || run(&taken))?;
+        let home = File::open("/proc/thread-self/ns/net")?.into();
+        std::thread::Builder::new().name("namespaces".to_owned()).spawn(move || run(&home, &taken))?;
         Ok(Self { orders })
     }
 
@@ -56,15 +57,19 @@ impl Sockets {
     }
 }
 
-fn run(orders: &Receiver<Order>) {
-    while let Ok(order) = orders.recv() {
-        let made = make(&order.namespace);
+/// A thread that stayed in a namespace would keep it, and everything in it, when its instance has ended.
+fn run(home: &OwnedFd, orders: &Receiver<Order>) {
+    while let Ok(Order { namespace, answer }) = orders.recv() {
+        let made = make(&namespace);
+        drop(namespace);
         // Who asked may have gone away.
-        let _ = order.answer.send(made);
+        let _ = answer.send(made);
+        if let Err(error) = setns(home.as_fd(), CloneFlags::CLONE_NEWNET) {
+            tracing::warn!(%error, "a thread cannot leave an instance's network");
+        }
     }
 }
 
-/// The thread stays in the namespace until the next order; nothing else depends on where it is.
 fn make(namespace: &OwnedFd) -> io::Result<OwnedFd> {
     setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
