@@ -40,7 +40,7 @@ impl Helpers {
 
     /// A helper, at once if the spare one is there.
     pub(super) fn take(&self) -> io::Result<Helper> {
-        let spare = self.lock().take();
+        let spare = self.lock().take().and_then(|helper| self.if_alive(helper));
         let helpers = self.clone();
         let refill = move || {
             std::thread::sleep(REFILL_PAUSE);
@@ -86,6 +86,15 @@ impl Helpers {
         }
     }
 
+    /// It may have been killed while it waited, for instance when the machine ran out of memory.
+    fn if_alive(&self, mut helper: Helper) -> Option<Helper> {
+        if matches!(helper.process.try_wait(), Ok(None)) {
+            return Some(helper);
+        }
+        self.discard(helper);
+        None
+    }
+
     /// Ends a helper that is not needed.
     fn discard(&self, mut helper: Helper) {
         drop(helper.process.stdin.take());
@@ -113,6 +122,24 @@ impl Helpers {
 impl Helper {
     /// Makes the container; its process id, or why not as a sentence. Blocks for some milliseconds.
     pub(super) fn make(mut self, cgroups: &Cgroups, limits: &Limits, job: &Job) -> Result<i32, String> {
+        let answer = self.ask(cgroups, limits, job);
+        if answer.is_err() {
+            // Its child may be alive, and is homerun's when the helper has been waited for.
+            cgroups.remove(&self.cgroup, Duration::from_secs(5));
+            let _ = self.process.wait();
+        } else {
+            // Its end takes the kernel a while (it has mounts to undo), and nobody needs to wait for it.
+            let reaper = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || self.process.wait());
+            reaper.map_err(|error| format!("no thread: {error}"))?;
+        }
+        match answer? {
+            Answer::Started { pid } => Ok(pid),
+            Answer::Failed { message } => Err(message),
+        }
+    }
+
+    /// Hands over the job and waits for the answer; why there is none as a sentence.
+    fn ask(&mut self, cgroups: &Cgroups, limits: &Limits, job: &Job) -> Result<Answer, String> {
         cgroups
             .limit(&self.cgroup, limits)
             .map_err(|error| format!("the container's limits cannot be set: {error}"))?;
@@ -120,20 +147,13 @@ impl Helper {
         if let Some(mut stdin) = self.process.stdin.take() {
             stdin.write_all(&text).map_err(|error| format!("the helper has ended: {error}"))?;
         }
-        let answer = self.process.stdout.take().map(|stdout| {
-            let mut line = String::new();
-            BufReader::new(stdout).read_line(&mut line).map(|_| line)
-        });
-        // Its end takes the kernel a while (it has mounts to undo), and nobody needs to wait for it.
-        let reaper = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || self.process.wait());
-        reaper.map_err(|error| format!("no thread: {error}"))?;
-        let line =
-            answer.transpose().map_err(|error| format!("the helper cannot be heard: {error}"))?.unwrap_or_default();
-        match serde_json::from_str(&line) {
-            Ok(Answer::Started { pid }) => Ok(pid),
-            Ok(Answer::Failed { message }) => Err(message),
-            Err(_) => Err("the helper ended without an answer".to_owned()),
+        let mut line = String::new();
+        if let Some(stdout) = self.process.stdout.take() {
+            BufReader::new(stdout)
+                .read_line(&mut line)
+                .map_err(|error| format!("the helper cannot be heard: {error}"))?;
         }
+        serde_json::from_str(&line).map_err(|_| "the helper ended without an answer".to_owned())
     }
 }
 

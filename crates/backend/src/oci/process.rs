@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::sys::wait::WaitPidFlag;
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -97,4 +98,25 @@ impl Watched {
             Some(if info.si_code == libc::CLD_EXITED { info.si_status() } else { 128 + info.si_status() })
         }
     }
+}
+
+/// Reaps those of this process's children that were process 1 of a container, have ended, and are `wanted`.
+pub(super) fn reap_containers(wanted: impl Fn(i32) -> bool) {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let children: String = children.collect();
+    for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(|pid| wanted(*pid)) {
+        if is_ended_container(pid) {
+            // Its exit code says nothing to anybody.
+            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+        }
+    }
+}
+
+/// Whether it is a zombie that was process 1 in its own process namespace: homerun's other children are not.
+fn is_ended_container(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let numbers: Vec<&str> = field("NSpid:").split_whitespace().collect();
+    field("State:").trim_start().starts_with('Z') && numbers.len() > 1 && numbers.last() == Some(&"1")
 }

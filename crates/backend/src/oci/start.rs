@@ -7,7 +7,7 @@ use homerun_model::instance::{ContainerSpec, InstanceSpec, InstanceState};
 use tokio::net::TcpStream;
 
 use super::network::{self, Namespace};
-use super::process::{ProcessId, Watched};
+use super::process::{self, ProcessId, Watched};
 use super::record::ContainerRecord;
 use super::{ID_BASE, Shared, job};
 use crate::probe::Dial;
@@ -44,7 +44,7 @@ pub(super) fn start(
     shared
         .update(&spec.id, true, |i| i.record.containers.push(ContainerRecord { index, cgroup, process: None }))
         .map_err(recorded)?;
-    let pid = helper.make(&shared.cgroups, &limits, &job)?;
+    let pid = helper.make(&shared.cgroups, &limits, &job).inspect_err(|_| reap_children_of_dead_helpers(shared))?;
     let process = ProcessId::of(pid);
     let watched = process.ok_or(io::ErrorKind::NotFound.into()).and_then(|process| Watched::new(process, true));
     let (Some(process), Ok(watched)) = (process, watched) else {
@@ -64,6 +64,16 @@ pub(super) fn start(
         })
         .map_err(recorded)?;
     Ok((process, watched))
+}
+
+/// The child of a helper that was killed has become this process's, and nobody watches it.
+fn reap_children_of_dead_helpers(shared: &Shared) {
+    let watched: Vec<i32> = {
+        let instances = shared.lock();
+        let containers = instances.values().flat_map(|instance| &instance.record.containers);
+        containers.filter_map(|container| Some(container.process?.pid)).collect()
+    };
+    process::reap_containers(|pid| !watched.contains(&pid));
 }
 
 /// Reaches the containers of one instance.
