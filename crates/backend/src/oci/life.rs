@@ -92,8 +92,7 @@ impl Life {
         if adopted && !self.take_over()? {
             return Ok(());
         }
-        let ready = self.state().is_some_and(|state| state == InstanceState::Ready);
-        if !ready && self.state() != Some(InstanceState::Stopping) {
+        if self.state() != Some(InstanceState::Ready) {
             for wave in self.spec.clone().start_waves.clone() {
                 if self.asked_to_stop() {
                     break;
@@ -106,8 +105,9 @@ impl Life {
         }
         self.watch_liveness();
         let event = tokio::select! {
-            event = self.events.1.recv() => event,
+            biased;
             _ = self.stop.wait_for(Option::is_some) => None,
+            event = self.events.1.recv() => event,
         };
         if let Some(event) = event {
             return Err(self.failure(event));
@@ -128,9 +128,7 @@ impl Life {
     /// instance is stopped, and made anew if it is still wanted.
     fn take_over(&mut self) -> Result<bool, Failure> {
         let containers = self.shared.lock().get(&self.spec.id).map(|i| i.record.containers.clone()).unwrap_or_default();
-        if containers.len() < self.spec.containers.len()
-            || containers.iter().any(|container| container.process.is_none())
-        {
+        if containers.iter().filter(|container| container.process.is_some()).count() < self.spec.containers.len() {
             return Ok(false);
         }
         for container in containers {
@@ -140,9 +138,8 @@ impl Life {
                     self.read_streams(container.index);
                     self.follow(container.index, process, watched);
                 }
-                None => {
-                    return Err(self.failure(Event::Exited { index: container.index, code: None }));
-                }
+                None if self.asked_to_stop() => {} // and it has ended
+                None => return Err(self.failure(Event::Exited { index: container.index, code: None })),
             }
         }
         Ok(true)
@@ -333,11 +330,12 @@ impl Life {
 
     /// SIGTERM to every container, and time to end by themselves.
     async fn stop_containers(&mut self) {
-        self.set(InstanceState::Stopping, |instance, now| instance.record.observed.stamps.stopping = Some(now));
         let grace = self.stop.borrow().unwrap_or_default();
-        for watched in &self.watched {
-            watched.signal(libc::SIGTERM);
-        }
+        self.set(InstanceState::Stopping, |instance, now| {
+            instance.record.observed.stamps.stopping.get_or_insert(now);
+            instance.record.kill_at.get_or_insert(now + grace);
+        });
+        self.watched.iter().for_each(|watched| watched.signal(libc::SIGTERM));
         let ended = join_all(std::mem::take(&mut self.watchers));
         // Those that are left are killed with their cgroups.
         let _ = tokio::time::timeout(grace, ended).await;

@@ -224,7 +224,8 @@ impl Shared {
             let network =
                 first.filter(|process| process.exists()).and_then(|process| network::of_process(process.pid).ok());
             tracing::info!(instance = %id, "found from an earlier homerun");
-            self.lock().insert(id.clone(), Instance { record, network, stop: watch::Sender::new(None) });
+            let stop = watch::Sender::new(record.grace_left(chrono::Utc::now()));
+            self.lock().insert(id.clone(), Instance { record, network, stop });
             if !over {
                 tokio::spawn(self.clone().live(id, true));
             }
@@ -268,7 +269,7 @@ impl Backend for OciBackend {
         let warnings = spec.containers.iter().flat_map(|container| self.shared.machine.warnings(container)).collect();
         let stamps = Stamps { creating: Some(chrono::Utc::now()), ..Stamps::default() };
         let observed = ObservedInstance { spec, state: InstanceState::Creating, stamps, warnings };
-        let record = Record { observed, containers: Vec::new() };
+        let record = Record { observed, kill_at: None, containers: Vec::new() };
         if self.shared.lock().contains_key(&id) {
             return Ok(());
         }

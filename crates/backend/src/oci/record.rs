@@ -7,7 +7,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use homerun_model::Timestamp;
 use homerun_model::instance::ObservedInstance;
 use homerun_model::names::InstanceId;
 use serde::{Deserialize, Serialize};
@@ -19,8 +21,18 @@ use super::process::ProcessId;
 pub(super) struct Record {
     /// What [`crate::Backend::list`] answers.
     pub observed: ObservedInstance,
+    /// When what is left of it is killed; it is stopping since it has this.
+    #[serde(default)]
+    pub kill_at: Option<Timestamp>,
     /// Its containers, in the order in which they were started.
     pub containers: Vec<ContainerRecord>,
+}
+
+impl Record {
+    /// How long an instance that is stopping may still take.
+    pub(super) fn grace_left(&self, now: Timestamp) -> Option<Duration> {
+        self.kill_at.map(|at| (at - now).to_std().unwrap_or(Duration::ZERO))
+    }
 }
 
 /// One container of an instance.
