@@ -65,12 +65,17 @@ impl Shared {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes one instance and tells who listens.
-    fn update(&self, id: &InstanceId, change: impl FnOnce(&mut Simulated)) {
-        if let Some(instance) = self.lock().get_mut(id) {
-            change(instance);
+    /// Changes one instance, unless it is over, and tells who listens; whether it was changed. A task that is
+    /// aborted runs on to where it next waits, and must not bring back what has been stopped.
+    fn update(&self, id: &InstanceId, change: impl FnOnce(&mut Simulated)) -> bool {
+        let mut instances = self.lock();
+        let lives = instances.get_mut(id).filter(|instance| !instance.observed.state.is_over());
+        let changed = lives.map(change).is_some();
+        drop(instances);
+        if changed {
+            self.changes.send_modify(|count| *count += 1);
         }
-        self.changes.send_modify(|count| *count += 1);
+        changed
     }
 
     async fn live(self: Arc<Self>, spec: InstanceSpec) {
@@ -83,7 +88,7 @@ impl Shared {
             self.update(&id, |instance| {
                 instance.observed.state = InstanceState::Failed(failure);
                 instance.observed.stamps.ended = Some(chrono::Utc::now());
-            })
+            });
         };
         if image.starts_with("sim/exits") {
             return fail(Failure::Exited { container, code: Some(1), out_of_memory: false, was_ready: false });
@@ -99,11 +104,14 @@ impl Shared {
             }
         };
         let port = listener.local_addr().map(|address| address.port()).ok();
-        self.update(&id, |instance| {
+        let ready = self.update(&id, |instance| {
             instance.port = port;
             instance.observed.state = InstanceState::Ready;
             instance.observed.stamps.ready = Some(chrono::Utc::now());
         });
+        if !ready {
+            return;
+        }
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(answer(stream, spec.clone()));
         }
@@ -163,21 +171,19 @@ impl Backend for SimBackend {
         if instances.contains_key(&id) {
             return Ok(());
         }
-        instances.insert(id.clone(), Simulated { observed, port: None, task: None });
+        let task = Some(tokio::spawn(self.shared.clone().live(spec)).abort_handle());
+        instances.insert(id, Simulated { observed, port: None, task });
         drop(instances);
-        let task = tokio::spawn(self.shared.clone().live(spec)).abort_handle();
-        self.shared.update(&id, |instance| instance.task = Some(task));
+        self.shared.changes.send_modify(|count| *count += 1);
         Ok(())
     }
 
     async fn stop(&self, id: &InstanceId, _grace: Duration) {
         self.shared.update(id, |instance| {
-            if !instance.observed.state.is_over() {
-                instance.task.take().inspect(AbortHandle::abort);
-                instance.port = None;
-                instance.observed.state = InstanceState::Stopped;
-                instance.observed.stamps.ended = Some(chrono::Utc::now());
-            }
+            instance.task.take().inspect(AbortHandle::abort);
+            instance.port = None;
+            instance.observed.state = InstanceState::Stopped;
+            instance.observed.stamps.ended = Some(chrono::Utc::now());
         });
     }
 
