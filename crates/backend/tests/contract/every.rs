@@ -88,6 +88,7 @@ pub fn tests() -> Vec<Test> {
         add("an_image_that_is_missing_is_not_found", Test::new("", move || missing(kind)));
         add("gpus_are_listed_as_simulated_ones", Test::new("", move || gpus(kind)));
         add("many_instances_start_at_once", Test::new("", move || many(kind)));
+        add("stopping_is_heard_at_any_moment_of_a_start", Test::new("", move || stopped_early(kind)));
         add("shutdown_ends_every_instance", Test::new("", move || shutdown(kind)));
     }
     tests
@@ -221,6 +222,7 @@ async fn shutdown(kind: Kind) {
     // Also one that is still being made.
     let second = instance("two", kind.answers(&world).await);
     world.start(&second).await;
+    let traces = matches!(kind, Kind::Oci).then(|| crate::leaks::of(world.folder.path(), world.before.clone()));
     let begun = Instant::now();
     world.backend.shutdown(false).await;
     assert!(begun.elapsed() < Duration::from_secs(30));
@@ -228,4 +230,23 @@ async fn shutdown(kind: Kind) {
     assert!(world.backend.connect(&spec.id, crate::world::PORT).await.is_err());
     let system = world.lines.of("app", LogStream::System);
     assert!(!system.iter().any(|line| line.contains("Failed")), "{system:?}");
+    traces.iter().for_each(crate::leaks::nothing_left);
+}
+
+/// Whatever the start has come to.
+async fn stopped_early(kind: Kind) {
+    let world = kind.world().await;
+    let container = kind.answers(&world).await;
+    for delay in (0..40).step_by(3) {
+        let spec = instance(&format!("after-{delay}-ms"), container.clone());
+        world.start(&spec).await;
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        world.backend.stop(&spec.id, Duration::from_secs(1)).await;
+        let over = world.wait_for(&spec.id, InstanceState::is_over).await;
+        assert_eq!(over.state, InstanceState::Stopped, "stopped after {delay} ms");
+        assert!(over.stamps.ended.is_some(), "{:?}", over.stamps);
+        world.backend.remove(&spec.id).await;
+    }
+    assert_eq!(world.backend.list(), []);
+    kind.end(world).await;
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub struct Traces {
     data_dir: PathBuf,
     /// Part of the names of everything that it makes outside of its data directory.
-    key: String,
+    pub key: String,
     /// Processes that an earlier test has left.
     before: Vec<u32>,
 }
@@ -27,11 +27,6 @@ pub fn of(data_dir: &Path, before: Vec<u32>) -> Traces {
     assert!(!cgroups(&traces).is_empty(), "no cgroup of {}", traces.key);
     assert!(!runtime_folders(&traces).is_empty(), "no folder for instances of {}", traces.key);
     traces
-}
-
-/// Every process below this one.
-pub fn before() -> Vec<u32> {
-    descendants(std::process::id())
 }
 
 /// Reaps what a killed homerun has started and this process has inherited. In life that is the task of
@@ -68,8 +63,8 @@ pub fn held(key: &str) -> Vec<String> {
         paths.iter().filter_map(|path| Some(fs::read_link(path).ok()?.display().to_string())).collect()
     };
     let mut held = links(entries("/proc/self/fd").collect());
-    held.retain(|link| link.contains(key) || link.starts_with("net:["));
     let own = fs::read_link("/proc/self/ns/net").expect("a network namespace").display().to_string();
+    held.retain(|link| link.contains(key) || (link.starts_with("net:[") && *link != own));
     let threads = links(entries("/proc/self/task").map(|task| task.join("ns/net")).collect());
     held.extend(threads.into_iter().filter(|space| *space != own).map(|space| format!("a thread in {space}")));
     held
@@ -112,7 +107,8 @@ fn left(traces: &Traces) -> Vec<String> {
     );
     let links = fs::read_to_string("/proc/self/net/dev").expect("the interfaces");
     let names = links.lines().skip(2).filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name.to_owned());
-    left.extend(names.filter(|name| name.starts_with("hr")));
+    let prefix = format!("hr{}-", &traces.key["homerun-".len()..][..6]);
+    left.extend(names.filter(|name| name.starts_with(&prefix)));
     left.extend(held(&traces.key));
     left
 }

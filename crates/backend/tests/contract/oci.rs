@@ -45,6 +45,9 @@ tests![
     sigterm_is_heard_and_deaf_programs_are_killed_after_the_grace,
     http_probes_gate_and_liveness_ends,
     the_host_is_out_of_reach,
+    instances_do_not_reach_each_other,
+    a_sidecar_that_is_not_ready_holds_the_app_back,
+    the_host_s_files_and_processes_are_out_of_sight,
 ];
 
 async fn plain(world: &World) -> ContainerSpec {
@@ -327,16 +330,22 @@ async fn containers_are_confined() {
     assert_eq!(field("NoNewPrivs:"), "1");
     assert_eq!(field("Seccomp:"), "2");
     assert_eq!(field("Pid:"), "1");
-    // Docker's default set: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap,
-    // net_bind_service, net_raw, sys_chroot, mknod, audit_write, setfcap.
-    let dockers = 0xa804_25fb_u64;
-    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
-        let given = u64::from_str_radix(&field(set), 16).expect("a number");
-        assert_eq!(given & !dockers, 0, "{set} {given:x}");
-    }
+    let sets = ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"];
+    // chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service, sys_chroot.
+    let kept = "00000000000405fb";
+    let none = "0000000000000000";
+    assert_eq!(sets.map(field), [none, kept, kept, kept, none]);
     let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words(read("/proc/self/uid_map").await.1), ["0", "1000000", "65536"]);
     assert_eq!(words(read("/proc/self/gid_map").await.1), ["0", "1000000", "65536"]);
+
+    let spec = instance("of-a-user", container(&pinned(world.backend.as_ref(), RICH).await));
+    world.ready(&spec).await;
+    let status = world.body(&spec.id, "/read?path=/proc/self/status").await;
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    assert_eq!(sets.map(field), [none, none, none, kept, none], "a user other than root has no capability");
+    assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1".to_owned(), "2".to_owned()));
     world.end().await;
 }
 
@@ -397,6 +406,33 @@ async fn calls_that_no_container_needs_are_refused() {
         "packet_socket",
         "raw_socket",
         "mknod",
+        "umount2",
+        "pivot_root",
+        "open_tree",
+        "move_mount",
+        "fsopen",
+        "mount_setattr",
+        "open_by_handle_at",
+        "fanotify_init",
+        "syslog",
+        "reboot",
+        "init_module",
+        "finit_module",
+        "delete_module",
+        "swapon",
+        "acct",
+        "settimeofday",
+        "clock_settime",
+        "adjtimex",
+        "sethostname",
+        "iopl",
+        "ioperm",
+        "add_key",
+        "request_key",
+        "kcmp",
+        "quotactl",
+        "x32_unshare",
+        "x32_mount",
     ];
     for call in calls {
         let answer = world.body(&spec.id, &format!("/syscall?name={call}")).await;
@@ -536,18 +572,80 @@ async fn the_host_is_out_of_reach() {
     let listener = TcpListener::bind("0.0.0.0:0").expect("listen on the host");
     let port = listener.local_addr().expect("an address").port();
     std::net::TcpStream::connect(host_address(port)).expect("the host itself reaches it");
-    let (one, two) = (instance("one", plain(&world).await), instance("two", plain(&world).await));
+    let one = instance("one", plain(&world).await);
     world.ready(&one).await;
-    world.ready(&two).await;
-    // Outbound access is attached beside the start.
-    let begun = Instant::now();
-    while !world.body(&one.id, "/read?path=/proc/self/net/route").await.contains("eth0\t00000000\t") {
-        assert!(begun.elapsed() < PATIENCE, "no default route");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    way_out(&world, &one).await;
     for address in [format!("127.0.0.1:{port}"), format!("169.254.1.1:{port}")] {
         let (status, body) = world.get(&one.id, &format!("/connect?to={address}")).await;
         assert_eq!(status, 500, "{address}: {body}");
     }
+    world.end().await;
+}
+
+/// Waits for outbound access, which is attached beside the start; the instance's own address.
+async fn way_out(world: &World, spec: &InstanceSpec) -> String {
+    let begun = Instant::now();
+    while !world.body(&spec.id, "/read?path=/proc/self/net/route").await.contains("eth0\t00000000\t") {
+        assert!(begun.elapsed() < PATIENCE, "no default route");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let addresses = world.body(&spec.id, "/read?path=/proc/self/net/fib_trie").await;
+    let own = addresses.lines().find_map(|line| line.trim().strip_prefix("|-- 100."));
+    format!("100.{}", own.expect("an address of the shared range"))
+}
+
+/// They serve on the same port, and know each other's address.
+async fn instances_do_not_reach_each_other() {
+    let world = World::oci().await;
+    let (one, two) = (instance("one", plain(&world).await), instance("two", plain(&world).await));
+    world.ready(&one).await;
+    world.ready(&two).await;
+    let addresses = [way_out(&world, &one).await, way_out(&world, &two).await];
+    for (spec, own, other) in [(&one, &addresses[0], &addresses[1]), (&two, &addresses[1], &addresses[0])] {
+        assert_eq!(world.body(&spec.id, &format!("/connect?to={own}:{PORT}")).await, "connected", "to itself");
+        let (status, body) = world.get(&spec.id, &format!("/connect?to={other}:{PORT}")).await;
+        assert_eq!(status, 500, "{other}: {body}");
+    }
+    world.end().await;
+}
+
+async fn a_sidecar_that_is_not_ready_holds_the_app_back() {
+    let world = World::oci().await;
+    let mut spec = with_sidecar(&world).await;
+    spec.containers[0].env.insert("SAY".to_owned(), "the app runs\n".to_owned());
+    spec.containers[1].env.insert("SAY".to_owned(), "the sidecar runs\n".to_owned());
+    spec.containers[1].startup_probe = Some(Probe { check: Check::Tcp { port: Some(9101) }, ..tcp_probe(1) });
+    let over = world.over(&spec).await;
+    let InstanceState::Failed(Failure::StartupProbe { container, last_error }) = over.state else {
+        panic!("{:?}", over.state)
+    };
+    assert_eq!(container, "sidecar");
+    assert!(last_error.contains("9101") && last_error.contains("9100"), "{last_error}");
+    assert_eq!(world.lines.of("sidecar", LogStream::Stdout)[0], "the sidecar runs");
+    assert_eq!(world.lines.of("app", LogStream::Stdout), Vec::<String>::new());
+    world.end().await;
+}
+
+/// By every name that a root file system could be left by.
+async fn the_host_s_files_and_processes_are_out_of_sight() {
+    let world = World::oci().await;
+    let spec = instance("one", plain(&world).await);
+    world.ready(&spec).await;
+    let secret = tempfile::NamedTempFile::new().expect("a file of the host");
+    let path = secret.path().display().to_string();
+    assert_eq!(world.get(&spec.id, "/read?path=/proc/1/root/from-image").await.0, 200, "its own root is there");
+    for prefix in ["", "/..", "/../../../..", "/proc/1/root", "/proc/1/root/..", "/proc/self/cwd/../.."] {
+        let (status, body) = world.get(&spec.id, &format!("/read?path={prefix}{path}")).await;
+        assert_eq!(status, 500, "{prefix}: {body}");
+    }
+    // Every descriptor that the program was born with is a standard stream.
+    for number in 3..64 {
+        let (status, body) = world.get(&spec.id, &format!("/list?path=/proc/self/fd/{number}/")).await;
+        assert_eq!(status, 500, "descriptor {number} is a folder: {body}");
+    }
+    let (status, body) = world.get(&spec.id, &format!("/read?path=/proc/{}/status", std::process::id())).await;
+    assert_eq!(status, 500, "{body}");
+    let groups = world.body(&spec.id, "/read?path=/proc/self/cgroup").await;
+    assert!(!groups.contains("homerun"), "its place in the host's cgroups is not told: {groups}");
     world.end().await;
 }

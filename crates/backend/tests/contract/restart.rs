@@ -1,7 +1,7 @@
 //! homerun ends, however it ends, and comes back: a child process of the tests plays the homerun that
 //! ends.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use homerun_model::names::InstanceId;
 
 use crate::Test;
 use crate::images::{self, PLAIN, pinned};
-use crate::world::{Lines, World, container, instance, open, runtime};
+use crate::world::{Lines, World, container, instance, open, runtime, with_env};
 
 /// The argument of the child; the data directory and the number of instances follow.
 const CHILD: &str = "--play-homerun";
@@ -24,11 +24,13 @@ pub fn tests() -> Vec<Test> {
         Test::new("restart::instances_outlive_a_killed_homerun_and_are_adopted", adopted),
         Test::new("restart::an_instance_that_ended_meanwhile_is_over", ended_meanwhile),
         Test::new("restart::a_homerun_killed_at_any_moment_leaves_nothing_for_ever", killed_at_any_moment),
+        Test::new("restart::an_instance_that_was_stopping_goes_on_stopping", was_stopping),
         Test::new("restart::instances_can_be_left_running_on_purpose", left_running),
     ]
 }
 
-/// Opens the backend, starts instances, says `ready` when they are, and waits to be killed.
+/// Opens the backend, starts instances, says `ready` when they are, and waits to be killed; or, after a line
+/// of standard input, begins to stop them with that many seconds of grace, which they ignore.
 pub fn child_main_if_asked() -> bool {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.get(1).map(String::as_str) != Some(CHILD) {
@@ -40,24 +42,42 @@ pub fn child_main_if_asked() -> bool {
         let image = pinned(backend.as_ref(), PLAIN).await;
         println!("opened");
         for number in 0..count {
-            backend.start(instance(&format!("number-{number}"), container(&image))).await.expect("recorded");
+            let deaf = with_env(&image, "IGNORE_TERM", "1");
+            let made = if arguments[4] == "deaf" { deaf } else { container(&image) };
+            backend.start(instance(&format!("number-{number}"), made)).await.expect("recorded");
         }
         while !backend.list().iter().all(|instance| instance.state == InstanceState::Ready) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         println!("ready");
         // Until standard input ends, which asks to leave the instances running.
-        let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;
+        let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await.expect("no panic");
+        if let Some(Ok(grace)) = line {
+            let grace = Duration::from_secs(grace.parse().expect("a number"));
+            for instance in backend.list() {
+                backend.stop(&instance.spec.id, grace).await;
+            }
+            while !backend.list().iter().all(|instance| instance.state == InstanceState::Stopping) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            println!("stopping");
+            std::future::pending::<()>().await;
+        }
         backend.shutdown(true).await;
     });
     true
 }
 
 fn play(folder: &Path, count: usize) -> (Child, BufReader<std::process::ChildStdout>) {
+    play_with(folder, count, "polite")
+}
+
+fn play_with(folder: &Path, count: usize, manners: &str) -> (Child, BufReader<std::process::ChildStdout>) {
     let mut child = Command::new("/proc/self/exe")
         .arg(CHILD)
         .arg(folder)
         .arg(count.to_string())
+        .arg(manners)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -91,7 +111,10 @@ async fn adopted() {
     wait_for(&mut said, "ready");
     kill(&mut child);
 
+    let before = containers();
+    assert_eq!(before.len(), 2, "they outlive homerun");
     let world = adopt(folder).await;
+    assert_eq!(containers(), before, "the same processes");
     let list = world.backend.list();
     assert_eq!(list.len(), 2);
     assert!(list.iter().all(|instance| instance.state == InstanceState::Ready), "{list:?}");
@@ -110,17 +133,22 @@ async fn adopted() {
     world.end().await;
 }
 
+/// The first processes of containers: they have come to this process, as the nearest that takes orphans.
+fn containers() -> Vec<u32> {
+    let is_container =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "inside\n");
+    let mut found: Vec<u32> = crate::leaks::descendants(std::process::id()).into_iter().filter(is_container).collect();
+    found.sort_unstable();
+    found
+}
+
 async fn ended_meanwhile() {
     let folder = images::data_dir().await;
     let (mut child, mut said) = play(folder.path(), 1);
     wait_for(&mut said, "ready");
     kill(&mut child);
     // The container ends while there is no homerun.
-    // Its process has come to this one, as the nearest that takes orphans.
-    let is_container =
-        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "inside\n");
-    let found = crate::leaks::descendants(std::process::id());
-    let pid = found.into_iter().find(is_container).expect("the container lives") as i32;
+    let pid = containers()[0] as i32;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
         .expect("kill the container");
 
@@ -150,6 +178,29 @@ async fn killed_at_any_moment() {
         }
         world.end().await;
     }
+}
+
+/// Nobody asks it to stop once more.
+async fn was_stopping() {
+    let folder = images::data_dir().await;
+    let (mut child, mut said) = play_with(folder.path(), 2, "deaf");
+    wait_for(&mut said, "ready");
+    writeln!(child.stdin.as_mut().expect("piped"), "3").expect("it listens");
+    wait_for(&mut said, "stopping");
+    kill(&mut child);
+    // One of them ends while there is no homerun.
+    let ended = nix::unistd::Pid::from_raw(containers()[0] as i32);
+    nix::sys::signal::kill(ended, nix::sys::signal::Signal::SIGKILL).expect("kill a container");
+    crate::leaks::reap_orphans();
+
+    let world = adopt(folder).await;
+    for observed in world.backend.list() {
+        let over = world.wait_for(&observed.spec.id, InstanceState::is_over).await;
+        assert_eq!(over.state, InstanceState::Stopped);
+        let took = over.stamps.ended.zip(over.stamps.stopping).map(|(ended, stopping)| ended - stopping);
+        assert!(took.is_some_and(|took| took.num_seconds() < 20), "the grace is the one given: {took:?}");
+    }
+    world.end().await;
 }
 
 async fn left_running() {

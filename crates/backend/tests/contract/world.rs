@@ -86,7 +86,7 @@ impl Drop for World {
 impl World {
     /// The `oci` backend with two simulated GPUs and the test images.
     pub async fn oci() -> Self {
-        let before = crate::leaks::before();
+        let before = crate::leaks::descendants(std::process::id());
         let folder = images::data_dir().await;
         let lines = Arc::new(Lines::default());
         let backend = open(folder.path(), lines.clone()).await;
