@@ -3,7 +3,7 @@
 use homerun_model::violation::Violation;
 use serde_json::{Value, json};
 
-use crate::run_v1::ParseError;
+use crate::run_v1::{ParseError, UnknownField};
 
 /// An error for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +64,12 @@ pub enum ApiError {
     /// homerun does not do this; the sentence.
     #[error("{0}")]
     Unimplemented(String),
+    /// A limit or a quota is used up; the sentence.
+    #[error("{0}")]
+    ResourceExhausted(String),
+    /// It cannot be done right now, and the same call may succeed later; the sentence.
+    #[error("{0}")]
+    Unavailable(String),
     /// homerun has failed; the sentence.
     #[error("{0}")]
     Internal(String),
@@ -89,7 +95,9 @@ impl ApiError {
             Self::NotFound { .. } => (404, "NOT_FOUND"),
             Self::AlreadyExists { .. } => (409, "ALREADY_EXISTS"),
             Self::Conflict(_) => (409, "ABORTED"),
+            Self::ResourceExhausted(_) => (429, "RESOURCE_EXHAUSTED"),
             Self::Unimplemented(_) => (501, "UNIMPLEMENTED"),
+            Self::Unavailable(_) => (503, "UNAVAILABLE"),
             Self::Internal(_) => (500, "INTERNAL"),
         }
     }
@@ -111,11 +119,15 @@ impl ApiError {
                 Some(bad_request(violations.iter().map(violation).collect()))
             }
             Self::Malformed(ParseError::Unknown(fields)) => {
-                let violation = |(name, path): &(String, String)| {
-                    let field = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    json!({"field": field, "description": "Cannot find field."})
+                // As Google's servers have it: the field is the object that the name stands in.
+                let violation = |unknown: &UnknownField| {
+                    let description = ParseError::Unknown(vec![unknown.clone()]).to_string();
+                    json!({"field": unknown.parent, "description": description})
                 };
                 Some(bad_request(fields.iter().map(violation).collect()))
+            }
+            Self::Malformed(error @ ParseError::Type { path, .. }) => {
+                Some(bad_request(vec![json!({"field": path, "description": error.to_string()})]))
             }
             Self::ServiceDisabled { api, project } => Some(json!({
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -129,4 +141,80 @@ impl ApiError {
 
 fn bad_request(violations: Vec<Value>) -> Value {
     json!({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run_v1::{Service, parse_strict};
+
+    #[test]
+    fn s01_every_violation_is_in_the_message_and_in_the_details() {
+        let error = ApiError::InvalidArgument(vec![
+            Violation::new("metadata.name", "is too long."),
+            Violation::new("spec.template.spec.containers[0].image", "is missing."),
+        ]);
+        assert_eq!(
+            error.body(),
+            json!({"error": {
+                "code": 400,
+                "status": "INVALID_ARGUMENT",
+                "message": "metadata.name: is too long.\nspec.template.spec.containers[0].image: is missing.",
+                "details": [{
+                    "@type": "type.googleapis.com/google.rpc.BadRequest",
+                    "fieldViolations": [
+                        {"field": "metadata.name", "description": "is too long."},
+                        {"field": "spec.template.spec.containers[0].image", "description": "is missing."},
+                    ],
+                }],
+            }})
+        );
+    }
+
+    #[test]
+    fn s01_what_cannot_be_read_names_its_field_in_the_details() {
+        for (body, field, words) in [
+            (r#"{"spec": {"templat": {}}}"#, "spec", "Unknown name \"templat\" at 'spec': Cannot find field."),
+            (r#"{"templat": {}}"#, "", "Unknown name \"templat\": Cannot find field."),
+            (r#"{"spec": {"traffic": 1}}"#, "spec.traffic", "Invalid value at 'spec.traffic': "),
+        ] {
+            let error = ApiError::from(parse_strict::<Service>(body.as_bytes()).expect_err(body));
+            let body = error.body();
+            let violation = &body["error"]["details"][0]["fieldViolations"][0];
+            assert_eq!((&body["error"]["code"], &violation["field"]), (&json!(400), &json!(field)));
+            for text in [&body["error"]["message"], &violation["description"]] {
+                assert!(text.as_str().is_some_and(|text| text.contains(words)), "{text}");
+            }
+        }
+    }
+
+    /// Codes and names as google/rpc/code.proto pairs them.
+    #[test]
+    fn s01_each_kind_has_its_code_and_its_canonical_name() {
+        let text = || "sentence".to_owned();
+        let (kind, name) = ("Service", "ocr".to_owned());
+        for (error, code, status, message) in [
+            (ApiError::NotFound { kind, name: name.clone() }, 404, "NOT_FOUND", "Service 'ocr' was not found."),
+            (ApiError::AlreadyExists { kind, name }, 409, "ALREADY_EXISTS", "Service 'ocr' already exists."),
+            (ApiError::Conflict(text()), 409, "ABORTED", "sentence"),
+            (
+                ApiError::PermissionDenied { permission: "run.services.get".to_owned(), resource: "r".to_owned() },
+                403,
+                "PERMISSION_DENIED",
+                "Permission 'run.services.get' denied on resource 'r'.",
+            ),
+            (ApiError::FailedPrecondition(text()), 400, "FAILED_PRECONDITION", "sentence"),
+            (ApiError::ResourceExhausted(text()), 429, "RESOURCE_EXHAUSTED", "sentence"),
+            (ApiError::Internal(text()), 500, "INTERNAL", "sentence"),
+            (ApiError::Unimplemented(text()), 501, "UNIMPLEMENTED", "sentence"),
+            (ApiError::Unavailable(text()), 503, "UNAVAILABLE", "sentence"),
+        ] {
+            assert_eq!(error.code(), code);
+            assert_eq!(error.body(), json!({"error": {"code": code, "status": status, "message": message}}));
+        }
+        assert_eq!(
+            (ApiError::Unauthenticated.code(), ApiError::Unauthenticated.body()["error"]["status"].clone()),
+            (401, json!("UNAUTHENTICATED"))
+        );
+    }
 }

@@ -21,15 +21,30 @@ pub struct Service {
 pub struct Config {
     /// For instance `run.googleapis.com`.
     pub name: String,
+    /// What people call it, where it is one of the APIs that homerun's clients use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
 }
+
+/// Titles as the APIs publish them.
+const TITLES: [(&str, &str); 7] = [
+    ("cloudquotas.googleapis.com", "Cloud Quotas API"),
+    ("cloudresourcemanager.googleapis.com", "Cloud Resource Manager API"),
+    ("iam.googleapis.com", "Identity and Access Management (IAM) API"),
+    ("logging.googleapis.com", "Cloud Logging API"),
+    ("monitoring.googleapis.com", "Cloud Monitoring API"),
+    ("run.googleapis.com", "Cloud Run Admin API"),
+    ("serviceusage.googleapis.com", "Service Usage API"),
+];
 
 impl Service {
     /// The state of API `name` in a project.
     pub fn new(project_number: u64, name: &str, enabled: bool) -> Self {
+        let title = TITLES.iter().find(|(api, _)| *api == name).map(|(_, title)| (*title).to_owned());
         Self {
             name: format!("projects/{project_number}/services/{name}"),
             parent: format!("projects/{project_number}"),
-            config: Config { name: name.to_owned() },
+            config: Config { name: name.to_owned(), title },
             state: if enabled { "ENABLED" } else { "DISABLED" }.to_owned(),
         }
     }
@@ -58,5 +73,24 @@ impl Operation {
                 "service": service,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g23_an_api_is_shown_with_its_state_and_enabled_at_once() {
+        let expected = json!({
+            "name": "projects/7/services/run.googleapis.com", "parent": "projects/7", "state": "ENABLED",
+            "config": {"name": "run.googleapis.com", "title": "Cloud Run Admin API"},
+        });
+        assert_eq!(serde_json::to_value(Service::new(7, "run.googleapis.com", true)).expect("JSON"), expected);
+        let operation = Operation::enabled(7, "run.googleapis.com");
+        assert_eq!((operation.done, &operation.response["service"]), (true, &expected));
+
+        let other = serde_json::to_value(Service::new(7, "x.example.com", false)).expect("JSON");
+        assert_eq!((&other["state"], &other["config"]), (&json!("DISABLED"), &json!({"name": "x.example.com"})));
     }
 }

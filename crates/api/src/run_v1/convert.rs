@@ -12,7 +12,7 @@ mod to_wire;
 
 pub use from_wire::{ParsedService, service_from_wire};
 pub use policy::{policy_from_wire, policy_to_wire};
-pub use to_wire::{Place, revision_to_wire, service_to_wire};
+pub use to_wire::{Place, configuration_to_wire, revision_to_wire, route_to_wire, service_to_wire};
 
 /// The only API version and group that services have.
 const API_VERSION: &str = "serving.knative.dev/v1";

@@ -1,7 +1,8 @@
 //! The run v1 API (Knative's shape): `Service` and what belongs to it.
 
 pub mod convert;
+mod lenient;
 mod types;
 
-pub use crate::strict::{ParseError, parse_strict};
+pub use crate::strict::{ParseError, UnknownField, parse_strict};
 pub use types::*;

@@ -1,7 +1,8 @@
 //! The types of the published definition, field by field.
 //!
 //! Every field is optional, as there: what must be given is a rule of the model. Absent fields are not
-//! written. `tests/published.rs` holds the types against the definition.
+//! written; `null` reads as absent, as in every JSON that Google's servers take. `tests/published.rs`
+//! holds the types against the definition.
 
 #![allow(missing_docs, reason = "the fields are the published ones; their meaning is published with them")]
 
@@ -9,6 +10,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::lenient::{integer, unset_if_null};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -30,7 +33,7 @@ pub struct Service {
 pub struct ServiceSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<RevisionTemplate>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub traffic: Vec<TrafficTarget>,
 }
 
@@ -39,15 +42,15 @@ pub struct ServiceSpec {
 pub struct ServiceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<Addressable>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub conditions: Vec<Condition>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest_created_revision_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest_ready_revision_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub observed_generation: Option<i32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub traffic: Vec<TrafficTarget>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -65,15 +68,15 @@ pub struct RevisionTemplate {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RevisionSpec {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub container_concurrency: Option<i32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub containers: Vec<Container>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable_service_links: Option<bool>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unset_if_null")]
     pub node_selector: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_class_name: Option<String>,
@@ -81,9 +84,9 @@ pub struct RevisionSpec {
     pub sandboxes: Option<SandboxConfiguration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub timeout_seconds: Option<i32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub volumes: Vec<Volume>,
 }
 
@@ -105,20 +108,92 @@ pub struct Revision {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RevisionStatus {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub conditions: Vec<Condition>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub container_statuses: Vec<ContainerStatus>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub desired_replicas: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_digest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub observed_generation: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Configuration {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<ObjectMeta>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<ConfigurationSpec>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<ConfigurationStatus>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConfigurationSpec {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<RevisionTemplate>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConfigurationStatus {
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
+    pub conditions: Vec<Condition>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latest_created_revision_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latest_ready_revision_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
+    pub observed_generation: Option<i32>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Route {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<ObjectMeta>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<RouteSpec>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<RouteStatus>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RouteSpec {
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
+    pub traffic: Vec<TrafficTarget>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RouteStatus {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Addressable>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
+    pub conditions: Vec<Condition>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
+    pub observed_generation: Option<i32>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
+    pub traffic: Vec<TrafficTarget>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -135,13 +210,13 @@ pub struct ContainerStatus {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Container {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub args: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub command: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub env: Vec<EnvVar>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub env_from: Vec<EnvFromSource>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -151,7 +226,7 @@ pub struct Container {
     pub liveness_probe: Option<Probe>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub ports: Vec<ContainerPort>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub readiness_probe: Option<Probe>,
@@ -167,7 +242,7 @@ pub struct Container {
     pub termination_message_path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub termination_message_policy: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub volume_mounts: Vec<VolumeMount>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
@@ -176,7 +251,7 @@ pub struct Container {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerPort {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub container_port: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -189,28 +264,28 @@ pub struct ContainerPort {
 pub struct Probe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exec: Option<ExecAction>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub failure_threshold: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grpc: Option<GrpcAction>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_get: Option<HttpGetAction>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub initial_delay_seconds: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub period_seconds: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub success_threshold: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_socket: Option<TcpSocketAction>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub timeout_seconds: Option<i32>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ExecAction {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub command: Vec<String>,
 }
 
@@ -219,11 +294,11 @@ pub struct ExecAction {
 pub struct HttpGetAction {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub http_headers: Vec<HttpHeader>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub port: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
@@ -243,14 +318,14 @@ pub struct HttpHeader {
 pub struct TcpSocketAction {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub port: Option<i32>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct GrpcAction {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub port: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
@@ -338,16 +413,16 @@ pub struct SecretEnvSource {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ResourceRequirements {
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unset_if_null")]
     pub limits: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unset_if_null")]
     pub requests: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SecurityContext {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub run_as_user: Option<i32>,
 }
 
@@ -399,7 +474,7 @@ pub struct CsiVolumeSource {
     pub driver: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unset_if_null")]
     pub volume_attributes: BTreeMap<String, String>,
 }
 
@@ -424,9 +499,9 @@ pub struct FilestoreVolumeSource {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SecretVolumeSource {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub default_mode: Option<i32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub items: Vec<KeyToPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optional: Option<bool>,
@@ -437,9 +512,9 @@ pub struct SecretVolumeSource {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConfigMapVolumeSource {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub default_mode: Option<i32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub items: Vec<KeyToPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -452,7 +527,7 @@ pub struct ConfigMapVolumeSource {
 pub struct KeyToPath {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub mode: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -468,24 +543,24 @@ pub struct LocalObjectReference {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SandboxConfiguration {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub templates: Vec<SandboxTemplate>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SandboxTemplate {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub args: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub command: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub env: Vec<EnvVar>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub volume_mounts: Vec<VolumeMount>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
@@ -498,7 +573,7 @@ pub struct TrafficTarget {
     pub configuration_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest_revision: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub percent: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision_name: Option<String>,
@@ -511,29 +586,29 @@ pub struct TrafficTarget {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ObjectMeta {
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unset_if_null")]
     pub annotations: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub deletion_grace_period_seconds: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub finalizers: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generate_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub generation: Option<i32>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unset_if_null")]
     pub labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub owner_references: Vec<OwnerReference>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_version: Option<String>,
@@ -591,7 +666,7 @@ pub struct Status {
     pub metadata: Option<ListMeta>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<StatusDetails>,
@@ -606,13 +681,13 @@ pub struct Status {
 pub struct StatusDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub causes: Vec<StatusCause>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub retry_after_seconds: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
@@ -649,9 +724,9 @@ pub struct ListServicesResponse {
     pub kind: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<ListMeta>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub items: Vec<Service>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub unreachable: Vec<String>,
 }
 
@@ -664,20 +739,50 @@ pub struct ListRevisionsResponse {
     pub kind: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<ListMeta>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub items: Vec<Revision>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
+    pub unreachable: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ListConfigurationsResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<ListMeta>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
+    pub items: Vec<Configuration>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
+    pub unreachable: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ListRoutesResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<ListMeta>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
+    pub items: Vec<Route>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub unreachable: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Location {
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unset_if_null")]
     pub metadata: BTreeMap<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unset_if_null")]
     pub labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location_id: Option<String>,
@@ -688,7 +793,7 @@ pub struct Location {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ListLocationsResponse {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub locations: Vec<Location>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_page_token: Option<String>,
@@ -697,13 +802,13 @@ pub struct ListLocationsResponse {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Policy {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub audit_configs: Vec<AuditConfig>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub bindings: Vec<Binding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub version: Option<i32>,
 }
 
@@ -712,7 +817,7 @@ pub struct Policy {
 pub struct Binding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<Expr>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub members: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
@@ -734,7 +839,7 @@ pub struct Expr {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AuditConfig {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub audit_log_configs: Vec<AuditLogConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
@@ -743,7 +848,7 @@ pub struct AuditConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AuditLogConfig {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub exempted_members: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_type: Option<String>,
@@ -761,14 +866,14 @@ pub struct SetIamPolicyRequest {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TestIamPermissionsRequest {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub permissions: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TestIamPermissionsResponse {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "unset_if_null")]
     pub permissions: Vec<String>,
 }
 

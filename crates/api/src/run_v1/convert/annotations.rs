@@ -21,6 +21,8 @@ pub(super) const CREATOR: &str = "serving.knative.dev/creator";
 pub(super) const LAST_MODIFIER: &str = "serving.knative.dev/lastModifier";
 pub(super) const INGRESS_STATUS: &str = "run.googleapis.com/ingress-status";
 pub(super) const URLS: &str = "run.googleapis.com/urls";
+/// A label: the service that something belongs to.
+pub(super) const SERVICE: &str = "serving.knative.dev/service";
 pub(super) const LOCATION: &str = "cloud.googleapis.com/location";
 
 /// Annotations and labels that the server writes; a client that sends them back means nothing by it.

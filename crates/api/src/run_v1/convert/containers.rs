@@ -13,7 +13,7 @@ use crate::run_v1::types as wire;
 pub(super) struct Problems<'a>(pub(super) &'a mut Vec<Violation>);
 
 impl Problems<'_> {
-    fn add(&mut self, field: String, message: &str) {
+    pub(super) fn add(&mut self, field: String, message: &str) {
         self.0.push(Violation::new(field, message));
     }
 
@@ -21,6 +21,13 @@ impl Problems<'_> {
     pub(super) fn refuse(&mut self, there: bool, field: String) {
         if there {
             self.add(field, "This field is not supported.");
+        }
+    }
+
+    /// A field of which homerun can honour only one value must have it, or be empty.
+    fn only(&mut self, given: Option<&str>, honoured: &str, field: impl FnOnce() -> String) {
+        if let Some(given) = given.filter(|given| !given.is_empty() && *given != honoured) {
+            self.add(field(), &format!("'{given}' is not supported; it must be '{honoured}' or be left out."));
         }
     }
 
@@ -36,11 +43,10 @@ impl Problems<'_> {
 
 pub(super) fn container(wire: wire::Container, path: &str, problems: &mut Problems<'_>) -> Container {
     refuse_unsupported(&wire, path, problems);
+    // A revision's image is looked up in its registry once, when it is made, whatever is here already.
+    problems.only(wire.image_pull_policy.as_deref(), "Always", || format!("{path}.imagePullPolicy"));
     let resources = wire.resources.unwrap_or_default();
-    problems.refuse(
-        resources.requests.keys().any(|name| !["cpu", "memory", GPU_RESOURCE].contains(&name.as_str())),
-        format!("{path}.resources.requests"),
-    );
+    check_requests(&resources, path, problems);
     let mut limits: BTreeMap<String, String> =
         resources.limits.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let mut limit = |name: &str| limits.remove(name);
@@ -90,7 +96,6 @@ fn refuse_unsupported(wire: &wire::Container, path: &str, problems: &mut Problem
     let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     for (there, name) in [
         (!wire.env_from.is_empty(), "envFrom"),
-        (given(&wire.image_pull_policy), "imagePullPolicy"),
         (
             wire.security_context.as_ref().is_some_and(|context| *context != wire::SecurityContext::default()),
             "securityContext",
@@ -103,12 +108,34 @@ fn refuse_unsupported(wire: &wire::Container, path: &str, problems: &mut Problem
     }
 }
 
+/// The API's definition: requests that are left out are the limits. Any others would be a reservation, which
+/// instances don't have.
+fn check_requests(resources: &wire::ResourceRequirements, path: &str, problems: &mut Problems<'_>) {
+    for (name, amount) in resources.requests.iter().filter(|(_, amount)| !amount.is_empty()) {
+        let limit = resources.limits.get(name);
+        let same = |limit: &String| match name.as_str() {
+            "cpu" => Cpu::parse(limit).is_some_and(|limit| Cpu::parse(amount) == Some(limit)),
+            "memory" => Memory::parse(limit).is_some_and(|limit| Memory::parse(amount) == Some(limit)),
+            _ => limit == amount,
+        };
+        if !limit.is_some_and(same) {
+            let message =
+                format!("A request that differs from the limit is not supported; '{amount}' must be left out.");
+            problems.add(format!("{path}.resources.requests[{name}]"), &message);
+        }
+    }
+}
+
 fn environment(wire: Vec<wire::EnvVar>, path: &str, problems: &mut Problems<'_>) -> Vec<EnvVar> {
     let mut env = Vec::with_capacity(wire.len());
     for (index, var) in wire.into_iter().enumerate() {
-        if var.value_from.is_some() {
-            let message = "Secrets are not supported by homerun yet; give a value.";
-            problems.add(format!("{path}.env[{index}].valueFrom"), message);
+        let from = var.value_from.unwrap_or_default();
+        let field = |name: &str| format!("{path}.env[{index}].valueFrom.{name}");
+        if from.secret_key_ref.is_some() {
+            problems.add(field("secretKeyRef"), "Secrets are not supported by homerun yet; give a value.");
+        }
+        if from.config_map_key_ref.is_some() {
+            problems.add(field("configMapKeyRef"), "Config maps are not supported; give a value.");
         }
         env.push(EnvVar { name: var.name.unwrap_or_default(), value: var.value.unwrap_or_default() });
     }
@@ -129,14 +156,16 @@ fn port(wire: Vec<wire::ContainerPort>, path: &str, problems: &mut Problems<'_>)
             Protocol::Http1
         }
     };
-    let tcp = port.protocol.as_deref().is_none_or(|protocol| ["", "TCP"].contains(&protocol));
-    problems.refuse(!tcp, format!("{path}.ports[0].protocol"));
+    problems.only(port.protocol.as_deref(), "TCP", || format!("{path}.ports[0].protocol"));
     let number = problems.number(port.container_port, || format!("{path}.ports[0].containerPort")).unwrap_or(8080);
     Some(Port { protocol, number })
 }
 
 fn probe(wire: wire::Probe, path: &str, problems: &mut Problems<'_>) -> Option<Probe> {
-    problems.refuse(wire.exec.is_some(), format!("{path}.exec"));
+    if wire.exec.is_some() {
+        problems.add(format!("{path}.exec"), "This field is not supported; give httpGet, tcpSocket or grpc.");
+        return None;
+    }
     let checks = usize::from(wire.http_get.is_some())
         + usize::from(wire.grpc.is_some())
         + usize::from(wire.tcp_socket.is_some());
@@ -149,10 +178,7 @@ fn probe(wire: wire::Probe, path: &str, problems: &mut Problems<'_>) -> Option<P
     };
     let check = if let Some(http) = wire.http_get {
         problems.refuse(http.host.is_some_and(|host| !host.is_empty()), format!("{path}.httpGet.host"));
-        problems.refuse(
-            http.scheme.is_some_and(|scheme| !["", "HTTP"].contains(&scheme.as_str())),
-            format!("{path}.httpGet.scheme"),
-        );
+        problems.only(http.scheme.as_deref(), "HTTP", || format!("{path}.httpGet.scheme"));
         let headers = http
             .http_headers
             .into_iter()
@@ -193,21 +219,24 @@ fn volume_mount(wire: wire::VolumeMount) -> VolumeMount {
 }
 
 pub(super) fn volume(wire: wire::Volume, path: &str, problems: &mut Problems<'_>) -> Volume {
-    for (there, name) in [
+    let others: Vec<&str> = [
         (wire.secret.is_some(), "secret"),
         (wire.csi.is_some(), "csi"),
         (wire.nfs.is_some(), "nfs"),
         (wire.filestore.is_some(), "filestore"),
         (wire.config_map.is_some(), "configMap"),
-    ] {
-        if there {
-            problems
-                .add(format!("{path}.{name}"), "Volumes of this kind are not supported by homerun yet; emptyDir is.");
-        }
+    ]
+    .into_iter()
+    .filter_map(|(there, name)| there.then_some(name))
+    .collect();
+    for name in &others {
+        problems.add(format!("{path}.{name}"), "Volumes of this kind are not supported by homerun yet; emptyDir is.");
+    }
+    if others.is_empty() && wire.empty_dir.is_none() {
+        problems.add(path.to_owned(), "A volume must say what is in it; give emptyDir.");
     }
     let empty = wire.empty_dir.unwrap_or_default();
-    let medium = empty.medium.as_deref().unwrap_or("Memory");
-    problems.refuse(!["", "Memory"].contains(&medium), format!("{path}.emptyDir.medium"));
+    problems.only(empty.medium.as_deref(), "Memory", || format!("{path}.emptyDir.medium"));
     let size_limit = empty.size_limit.filter(|size| !size.is_empty()).and_then(|text| {
         let size = Memory::parse(&text);
         if size.is_none() {

@@ -32,6 +32,7 @@ pub fn service_from_wire(wire: wire::Service) -> (ParsedService, Vec<Violation>)
         }
     }
     let metadata = wire.metadata.unwrap_or_default();
+    refuse_metadata(&metadata, "metadata", &mut violations);
     let resource_version = version(metadata.resource_version.as_deref(), &mut violations);
     let spec = wire.spec.unwrap_or_default();
     if spec.template.is_none() {
@@ -77,6 +78,24 @@ fn version(text: Option<&str>, violations: &mut Vec<Violation>) -> Option<u64> {
     version
 }
 
+/// What of an object's metadata means something to Kubernetes and nothing here. What only the server writes
+/// (uid, generation, times) may come back and says nothing.
+fn refuse_metadata(metadata: &wire::ObjectMeta, path: &str, violations: &mut Vec<Violation>) {
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let mut problems = Problems(violations);
+    for (there, name) in [
+        (given(&metadata.cluster_name), "clusterName"),
+        (metadata.deletion_grace_period_seconds.is_some_and(|seconds| seconds != 0), "deletionGracePeriodSeconds"),
+        (!metadata.finalizers.is_empty(), "finalizers"),
+        (!metadata.owner_references.is_empty(), "ownerReferences"),
+    ] {
+        problems.refuse(there, format!("{path}.{name}"));
+    }
+    if given(&metadata.generate_name) {
+        problems.add(format!("{path}.generateName"), "Made-up names are not supported by homerun yet; give a name.");
+    }
+}
+
 fn without_system(mut map: BTreeMap<String, String>) -> BTreeMap<String, String> {
     map.retain(|key, _| !name::SYSTEM.contains(&key.as_str()));
     map
@@ -107,6 +126,7 @@ fn traffic(wire: wire::TrafficTarget, index: usize, violations: &mut Vec<Violati
 
 fn template(wire: wire::RevisionTemplate, violations: &mut Vec<Violation>) -> RevisionTemplate {
     let metadata = wire.metadata.unwrap_or_default();
+    refuse_metadata(&metadata, "spec.template.metadata", violations);
     let spec = wire.spec.unwrap_or_default();
     let mut problems = Problems(violations);
     let path = "spec.template.spec";

@@ -7,7 +7,7 @@ use homerun_model::Timestamp;
 use homerun_model::condition::{Condition, ConditionType};
 use homerun_model::gpu::ACCELERATOR_SELECTOR;
 use homerun_model::revision::{ExecutionEnvironment, Revision, RevisionTemplate};
-use homerun_model::service::{IngressSetting, Service, ServiceSpec};
+use homerun_model::service::{IngressSetting, Service, ServiceSpec, ServiceStatus};
 
 use super::API_VERSION;
 use super::annotations as name;
@@ -40,6 +40,80 @@ pub fn service_to_wire(service: &Service, place: &Place<'_>) -> wire::Service {
     }
 }
 
+/// Renders a service's configuration: the part of the service that makes revisions, as Knative shows it.
+pub fn configuration_to_wire(service: &Service, place: &Place<'_>) -> wire::Configuration {
+    let status = &service.status;
+    wire::Configuration {
+        api_version: some(API_VERSION),
+        kind: some("Configuration"),
+        metadata: Some(part_metadata(service, place, "configurations")),
+        spec: Some(wire::ConfigurationSpec { template: Some(template(&service.spec.template)) }),
+        status: Some(wire::ConfigurationStatus {
+            conditions: ready_by(status, ConditionType::ConfigurationsReady),
+            latest_created_revision_name: status.latest_created_revision.as_ref().map(ToString::to_string),
+            latest_ready_revision_name: status.latest_ready_revision.as_ref().map(ToString::to_string),
+            observed_generation: i32::try_from(status.observed_generation).ok(),
+        }),
+    }
+}
+
+/// Renders a service's route: the part of the service that says where requests go, as Knative shows it.
+pub fn route_to_wire(service: &Service, place: &Place<'_>) -> wire::Route {
+    let name = service.key.name.as_str();
+    let mut traffic = spec_traffic(&service.spec);
+    for target in traffic.iter_mut().filter(|target| target.revision_name.is_none()) {
+        target.configuration_name = some(name);
+    }
+    let wire::ServiceStatus { address, observed_generation, traffic: serving, url, .. } = status(service, place);
+    wire::Route {
+        api_version: some(API_VERSION),
+        kind: some("Route"),
+        metadata: Some(part_metadata(service, place, "routes")),
+        spec: Some(wire::RouteSpec { traffic }),
+        status: Some(wire::RouteStatus {
+            address,
+            conditions: ready_by(&service.status, ConditionType::RoutesReady),
+            observed_generation,
+            traffic: serving,
+            url,
+        }),
+    }
+}
+
+/// Metadata of a configuration or route: both are views of their service, with its name and history, and
+/// without a uid of their own.
+fn part_metadata(service: &Service, place: &Place<'_>, collection: &str) -> wire::ObjectMeta {
+    let mut metadata = service_metadata(service, place);
+    let name = service.key.name.as_str();
+    metadata.self_link = Some(self_link(place.project_number, collection, name));
+    metadata.annotations.retain(|name, _| [name::CREATOR, name::LAST_MODIFIER].contains(&name.as_str()));
+    metadata.labels.insert(name::SERVICE.to_owned(), name.to_owned());
+    metadata.owner_references = vec![wire::OwnerReference { uid: metadata.uid.take(), ..owner("Service", name) }];
+    metadata
+}
+
+/// A part's own condition Ready, from the service's condition about the part.
+fn ready_by(status: &ServiceStatus, part: ConditionType) -> Vec<wire::Condition> {
+    let ready = |found: &Condition| wire::Condition { r#type: some(ConditionType::Ready.as_str()), ..condition(found) };
+    homerun_model::condition::get(&status.conditions, part).map(ready).into_iter().collect()
+}
+
+fn self_link(project_number: u64, collection: &str, name: &str) -> String {
+    format!("/apis/{API_VERSION}/namespaces/{project_number}/{collection}/{name}")
+}
+
+/// The owner of something: what it goes away with.
+fn owner(kind: &str, name: &str) -> wire::OwnerReference {
+    wire::OwnerReference {
+        api_version: some(API_VERSION),
+        kind: some(kind),
+        name: some(name),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+        uid: None,
+    }
+}
+
 fn service_metadata(service: &Service, place: &Place<'_>) -> wire::ObjectMeta {
     let (spec, name) = (&service.spec, service.key.name.as_str());
     let mut annotations = spec.annotations.clone();
@@ -67,7 +141,7 @@ fn service_metadata(service: &Service, place: &Place<'_>) -> wire::ObjectMeta {
     wire::ObjectMeta {
         name: some(name),
         namespace: Some(place.project_number.to_string()),
-        self_link: Some(format!("/apis/{API_VERSION}/namespaces/{}/services/{name}", place.project_number)),
+        self_link: Some(self_link(place.project_number, "services", name)),
         uid: some(&service.uid),
         resource_version: Some(place.resource_version.to_string()),
         generation: i32::try_from(service.generation).ok(),
@@ -184,7 +258,7 @@ pub fn revision_to_wire(revision: &Revision, project_number: u64, resource_versi
     let (name, service) = (revision.key.name.as_str(), revision.service.as_str());
     let mut labels = revision.template.labels.clone();
     for (label, value) in [
-        ("serving.knative.dev/service", service),
+        (name::SERVICE, service),
         ("serving.knative.dev/configuration", service),
         ("serving.knative.dev/route", service),
         (name::LOCATION, revision.key.region.as_str()),
@@ -194,26 +268,18 @@ pub fn revision_to_wire(revision: &Revision, project_number: u64, resource_versi
     labels.insert("serving.knative.dev/configurationGeneration".to_owned(), revision.generation.to_string());
     let mut annotations = template_annotations(&revision.template);
     annotations.insert(name::CREATOR.to_owned(), revision.creator.clone());
-    let owner = wire::OwnerReference {
-        api_version: some(API_VERSION),
-        kind: some("Configuration"),
-        name: some(service),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-        ..wire::OwnerReference::default()
-    };
     wire::Revision {
         api_version: some(API_VERSION),
         kind: some("Revision"),
         metadata: Some(wire::ObjectMeta {
             name: some(name),
             namespace: Some(project_number.to_string()),
-            self_link: Some(format!("/apis/{API_VERSION}/namespaces/{project_number}/revisions/{name}")),
+            self_link: Some(self_link(project_number, "revisions", name)),
             uid: some(&revision.uid),
             resource_version: Some(resource_version.to_string()),
             generation: Some(1),
             creation_timestamp: Some(time(revision.created_at)),
-            owner_references: vec![owner],
+            owner_references: vec![owner("Configuration", service)],
             annotations,
             labels,
             ..wire::ObjectMeta::default()
