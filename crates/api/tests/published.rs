@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use homerun_api::run_v1::{self, parse_strict};
+use homerun_api::run_v1::{self, ParseError, parse_strict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 type Schemas = BTreeMap<String, BTreeMap<String, Value>>;
+
+/// The key of every map in a sample; no field is called so.
+const MAP_KEY: &str = "in a map";
 
 fn schemas() -> Schemas {
     serde_json::from_str(include_str!("../../../api/run.v1.schemas.json")).expect("the definition is JSON")
@@ -21,10 +24,10 @@ fn sample(shape: &Value, schemas: &Schemas) -> Value {
             "string" => json!("text"),
             "boolean" => json!(true),
             "integer" => json!(7),
-            _ => json!({"any": 1}),
+            _ => json!({MAP_KEY: 1}),
         },
         other if other.get("array").is_some() => json!([sample(&other["array"], schemas)]),
-        other if other.get("object").is_some() => json!({"key": sample(&other["object"], schemas)}),
+        other if other.get("object").is_some() => json!({MAP_KEY: sample(&other["object"], schemas)}),
         other => whole(other["$ref"].as_str().expect("a reference"), schemas),
     }
 }
@@ -35,11 +38,10 @@ fn whole(schema: &str, schemas: &Schemas) -> Value {
     Value::Object(properties.iter().map(|(name, shape)| (name.clone(), sample(shape, schemas))).collect::<Map<_, _>>())
 }
 
-fn same<T: DeserializeOwned + Serialize>(schema: &str) {
-    let whole = whole(schema, &schemas());
-    let text = serde_json::to_vec(&whole).expect("JSON");
-    let parsed: T = parse_strict(&text).unwrap_or_else(|error| panic!("{schema}: {error}"));
-    assert_eq!(serde_json::to_value(parsed).expect("JSON"), whole, "{schema}");
+/// JSON as a type reads it and writes it again.
+fn through<T: DeserializeOwned + Serialize>(json: &Value) -> Result<Value, ParseError> {
+    let parsed: T = parse_strict(json.to_string().as_bytes())?;
+    Ok(serde_json::to_value(parsed).expect("JSON"))
 }
 
 /// The schemas that a schema is made of, itself among them.
@@ -55,31 +57,33 @@ fn parts(schema: &str, schemas: &Schemas, found: &mut BTreeSet<String>) {
     }
 }
 
-/// A check of the type that stands for a schema.
-type Check = (&'static str, fn(&str));
+/// A schema, and reading and writing it by the type that stands for it.
+type Message = (&'static str, fn(&Value) -> Result<Value, ParseError>);
 
 /// Every message that a client sends or is sent, and the type that stands for it.
-const MESSAGES: [Check; 14] = [
-    ("Service", same::<run_v1::Service>),
-    ("Revision", same::<run_v1::Revision>),
-    ("Configuration", same::<run_v1::Configuration>),
-    ("Route", same::<run_v1::Route>),
-    ("ListServicesResponse", same::<run_v1::ListServicesResponse>),
-    ("ListRevisionsResponse", same::<run_v1::ListRevisionsResponse>),
-    ("ListConfigurationsResponse", same::<run_v1::ListConfigurationsResponse>),
-    ("ListRoutesResponse", same::<run_v1::ListRoutesResponse>),
-    ("ListLocationsResponse", same::<run_v1::ListLocationsResponse>),
-    ("Status", same::<run_v1::Status>),
-    ("Policy", same::<run_v1::Policy>),
-    ("SetIamPolicyRequest", same::<run_v1::SetIamPolicyRequest>),
-    ("TestIamPermissionsRequest", same::<run_v1::TestIamPermissionsRequest>),
-    ("TestIamPermissionsResponse", same::<run_v1::TestIamPermissionsResponse>),
+const MESSAGES: [Message; 14] = [
+    ("Service", through::<run_v1::Service>),
+    ("Revision", through::<run_v1::Revision>),
+    ("Configuration", through::<run_v1::Configuration>),
+    ("Route", through::<run_v1::Route>),
+    ("ListServicesResponse", through::<run_v1::ListServicesResponse>),
+    ("ListRevisionsResponse", through::<run_v1::ListRevisionsResponse>),
+    ("ListConfigurationsResponse", through::<run_v1::ListConfigurationsResponse>),
+    ("ListRoutesResponse", through::<run_v1::ListRoutesResponse>),
+    ("ListLocationsResponse", through::<run_v1::ListLocationsResponse>),
+    ("Status", through::<run_v1::Status>),
+    ("Policy", through::<run_v1::Policy>),
+    ("SetIamPolicyRequest", through::<run_v1::SetIamPolicyRequest>),
+    ("TestIamPermissionsRequest", through::<run_v1::TestIamPermissionsRequest>),
+    ("TestIamPermissionsResponse", through::<run_v1::TestIamPermissionsResponse>),
 ];
 
 #[test]
 fn s01_every_published_field_is_read_and_written() {
-    for (schema, check) in MESSAGES {
-        check(schema);
+    let schemas = schemas();
+    for (schema, through) in MESSAGES {
+        let whole = whole(schema, &schemas);
+        assert_eq!(through(&whole), Ok(whole.clone()), "{schema}");
     }
 }
 
@@ -93,24 +97,58 @@ fn s01_no_schema_of_the_definition_is_left_out() {
     assert_eq!(found, schemas.keys().cloned().collect::<BTreeSet<_>>());
 }
 
+/// Pointers (RFC 6901) to every field at any depth; what stands in a map is no field.
+fn fields(value: &Value, at: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name != MAP_KEY {
+                    found.push((at.to_owned(), name.clone()));
+                }
+                fields(member, &format!("{at}/{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| fields(item, &format!("{at}/{index}"), found))
+        }
+        _ => {}
+    }
+}
+
 #[test]
 fn s01_null_is_read_as_unset_in_every_field() {
     let schemas = schemas();
-    let null = |schema: &str| {
-        Value::Object(schemas[schema].keys().map(|name| (name.clone(), Value::Null)).collect::<Map<_, _>>()).to_string()
-    };
-    let read = |text: String| parse_strict::<run_v1::Service>(text.as_bytes());
-    let inside = |schema: &str, before: &str, after: &str| format!("{before}{}{after}", null(schema));
-    assert_eq!(read(null("Service")), Ok(run_v1::Service::default()));
-    for (schema, before, after) in [
-        ("ObjectMeta", r#"{"metadata": "#, "}"),
-        ("RevisionSpec", r#"{"spec": {"template": {"spec": "#, "}}}"),
-        ("Container", r#"{"spec": {"template": {"spec": {"containers": ["#, "]}}}}"),
-        ("Probe", r#"{"spec": {"template": {"spec": {"containers": [{"startupProbe": "#, "}]}}}}"),
-        ("Volume", r#"{"spec": {"template": {"spec": {"volumes": ["#, "]}}}}"),
-        ("TrafficTarget", r#"{"spec": {"traffic": ["#, "]}}"),
-        ("ServiceStatus", r#"{"status": "#, "}"),
-    ] {
-        assert_eq!(read(inside(schema, before, after)), read(format!("{before}{{}}{after}")), "{schema}");
+    for (schema, through) in MESSAGES {
+        let whole = whole(schema, &schemas);
+        let mut found = Vec::new();
+        fields(&whole, "", &mut found);
+        assert!(!found.is_empty(), "{schema}");
+        for (object, name) in found {
+            let (mut null, mut unset) = (whole.clone(), whole.clone());
+            null.pointer_mut(&object).expect("an object")[&name] = Value::Null;
+            unset.pointer_mut(&object).and_then(Value::as_object_mut).expect("an object").remove(&name);
+            assert_eq!(through(&null), Ok(unset), "{schema}: {object}/{name}");
+        }
     }
+}
+
+#[test]
+fn s01_an_integer_may_stand_in_quotes_in_every_field() {
+    let schemas = schemas();
+    let mut integers = 0;
+    for (schema, through) in MESSAGES {
+        let whole = whole(schema, &schemas);
+        let mut found = Vec::new();
+        fields(&whole, "", &mut found);
+        for (object, name) in found {
+            let mut quoted = whole.clone();
+            let field = &mut quoted.pointer_mut(&object).expect("an object")[&name];
+            if let Some(number) = field.as_i64() {
+                integers += 1;
+                *field = json!(number.to_string());
+                assert_eq!(through(&quoted).as_ref(), Ok(&whole), "{schema}: {object}/{name}");
+            }
+        }
+    }
+    assert!(integers > 0);
 }
