@@ -58,6 +58,17 @@ class Containers(unittest.TestCase):
         for text in ("/dev/nvidia", "/usr/local/nvidia/lib64", "535.129.03", "12.2", "NVIDIA L4", "imulated"):
             self.assertIn(text, seen)
 
+    def test_g17_the_images_own_cuda_libraries_come_first_by_a_setting(self):
+        newer = ("--gpu", "1", "--update-env-vars", "CUDA_VERSION=12.4.1")
+        url = HOME.deploy("newer", *newer)
+        self.assertTrue(any("cuda-compat-12-4" in text for text in HOME.status()["warnings"]))
+        self.assertEqual(json.loads(curl(f"{url}/env")[1])["LD_LIBRARY_PATH"], "/usr/local/nvidia/lib64")
+        HOME.deploy("newer", *newer, "--cuda-compat")
+        self.assertFalse(any("cuda-compat-12-4" in text for text in HOME.status()["warnings"]))
+        path = json.loads(curl(f"{url}/env")[1])["LD_LIBRARY_PATH"]
+        self.assertEqual(path, "/usr/local/cuda/compat:/usr/local/nvidia/lib64")
+        succeed(HOME.homerun("run", "services", "delete", "newer"))
+
     def test_g06_without_a_gpu_nothing_of_it_is_there(self):
         url = HOME.deploy("plain")
         self.assertEqual(curl(f"{url}/gpu")[1], "no GPU in this container\n")

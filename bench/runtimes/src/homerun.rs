@@ -95,6 +95,7 @@ impl Homerun {
             cpu: Cpu::from_millis(CPU_MILLIS),
             memory: Memory::mib(MEMORY_BYTES >> 20),
             gpu: false,
+            cuda_compat: false,
             startup_probe: None,
             liveness_probe: None,
             port: Some(PORT),

@@ -53,6 +53,9 @@ pub struct DeployArgs {
     /// Idle time after which an instance is stopped, in seconds (homerun's own)
     #[arg(long)]
     idle_timeout: Option<u32>,
+    /// Put the image's CUDA forward-compatibility libraries (/usr/local/cuda/compat) before the driver's (homerun's own)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    cuda_compat: Option<bool>,
     /// Replace the environment: KEY=VALUE, repeated or separated by commas
     #[arg(long, value_delimiter = ',')]
     set_env_vars: Vec<String>,
@@ -116,6 +119,7 @@ fn edit(service: &mut Value, args: &DeployArgs) -> Result<(), CliError> {
         ("autoscaling.knative.dev/minScale", args.min_instances.map(|count| count.to_string())),
         ("autoscaling.knative.dev/maxScale", args.max_instances.map(|count| count.to_string())),
         ("homerun.dev/idle-timeout", args.idle_timeout.map(|seconds| format!("{seconds}s"))),
+        ("homerun.dev/cuda-compat", args.cuda_compat.map(|wanted| wanted.to_string())),
         ("run.googleapis.com/cpu-throttling", throttling(args)),
     ];
     for (name, value) in annotations {

@@ -63,6 +63,9 @@ pub struct ContainerSpec {
     pub memory: Memory,
     /// Whether this container owns the instance's GPUs.
     pub gpu: bool,
+    /// Whether the image's CUDA forward-compatibility libraries come before the driver's.
+    #[serde(default)]
+    pub cuda_compat: bool,
     /// Gates the container's being ready.
     pub startup_probe: Option<Probe>,
     /// Restarts the instance when it fails.

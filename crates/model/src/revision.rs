@@ -52,6 +52,9 @@ pub struct RevisionTemplate {
     pub session_affinity: Option<bool>,
     /// How long an instance may be idle before it is stopped, in seconds (`homerun.dev/idle-timeout`).
     pub idle_timeout_seconds: Option<u32>,
+    /// The image's CUDA forward-compatibility libraries come before the driver's
+    /// (`homerun.dev/cuda-compat`).
+    pub cuda_compat: Option<bool>,
 }
 
 /// The sandbox generations that Cloud Run names.

@@ -58,7 +58,7 @@ fn services() -> impl Strategy<Value = Value> {
                     "metadata": {"name": "ocr-one", "labels": {"l": "m"}, "annotations": {
                         "autoscaling.knative.dev/minScale": min.to_string(), "autoscaling.knative.dev/maxScale": max.to_string(),
                         "run.googleapis.com/cpu-throttling": throttling, "run.googleapis.com/startup-cpu-boost": boost,
-                        "run.googleapis.com/sessionAffinity": affinity, "homerun.dev/idle-timeout": "5m",
+                        "run.googleapis.com/sessionAffinity": affinity, "homerun.dev/idle-timeout": "5m", "homerun.dev/cuda-compat": "true",
                         "run.googleapis.com/container-dependencies": "{\"a\":[\"b\"]}",
                         "run.googleapis.com/gpu-zonal-redundancy-disabled": "True",
                         "run.googleapis.com/execution-environment": "gen1", "example.com/y": "z"}},

@@ -1,6 +1,10 @@
 //! Whether an image's CUDA fits the driver (row G17).
 
 use super::CudaVersion;
+use super::cdi::LIBRARY_FOLDER;
+
+/// Where NVIDIA's packages put a toolkit's forward-compatibility libraries.
+const COMPAT_FOLDER: &str = "/usr/local/cuda/compat";
 
 /// Warns if an image declares a newer CUDA than the driver supports, and names what helps. `env` is the
 /// container's environment as `NAME=value`, the image's and the service's together.
@@ -23,9 +27,17 @@ pub fn driver_warning(env: &[String], driver_cuda: CudaVersion) -> Option<String
     let CudaVersion { major, minor } = needed;
     Some(format!(
         "the image declares CUDA {needed} ({source}), but the driver supports CUDA up to {driver_cuda}: \
-         use an image with NVIDIA's forward-compatibility package cuda-compat-{major}-{minor}, and put \
-         /usr/local/cuda/compat first in LD_LIBRARY_PATH"
+         use an image with NVIDIA's forward-compatibility package cuda-compat-{major}-{minor}, and set the annotation \
+         homerun.dev/cuda-compat to 'true' (or put {COMPAT_FOLDER} first in LD_LIBRARY_PATH)"
     ))
+}
+
+/// Puts the forward-compatibility libraries before everything else in the library path.
+pub fn prefer_compat(env: &mut Vec<String>) {
+    let rest = variable(env, "LD_LIBRARY_PATH").unwrap_or(LIBRARY_FOLDER);
+    let pair = format!("LD_LIBRARY_PATH={COMPAT_FOLDER}:{rest}");
+    env.retain(|pair| !pair.starts_with("LD_LIBRARY_PATH="));
+    env.push(pair);
 }
 
 fn variable<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
@@ -60,6 +72,6 @@ fn parse_version(text: &str) -> Option<CudaVersion> {
 fn finds_compat(env: &[String]) -> bool {
     let path = variable(env, "LD_LIBRARY_PATH").unwrap_or_default();
     path.split(':')
-        .take_while(|folder| folder.trim_end_matches('/') != super::cdi::LIBRARY_FOLDER)
+        .take_while(|folder| folder.trim_end_matches('/') != LIBRARY_FOLDER)
         .any(|folder| folder.starts_with("/usr/local/cuda") && folder.trim_end_matches('/').ends_with("/compat"))
 }

@@ -23,7 +23,7 @@ use homerun_model::names::{DeviceId, GpuType};
 use oci_spec::runtime::Spec;
 
 pub use cdi::InjectError;
-pub use compat::driver_warning;
+pub use compat::{driver_warning, prefer_compat};
 pub use setting::{GpuSetting, GpuSettingError};
 pub use simulated::SimulationError;
 

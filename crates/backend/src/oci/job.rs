@@ -12,7 +12,7 @@ use oci_spec::runtime::{Hook as OciHook, LinuxBuilder, ProcessBuilder, Spec, Spe
 use super::cgroup::Limits;
 use super::image::{ImageConfig, ResolvedImage};
 use super::sandbox::{Bind, BindKind, Hook, Job};
-use crate::gpu::{Gpus, InjectError};
+use crate::gpu::{Gpus, InjectError, prefer_compat};
 
 /// What programs are looked for in where neither image nor service says.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -110,6 +110,9 @@ pub(super) fn make(index: usize, around: &Surroundings<'_>) -> Result<(Job, Limi
     if container.gpu && !around.spec.gpus.is_empty() {
         let spec = with_gpus(around.gpus, around.spec, env).map_err(|error| JobError::Gpu(chain(&error)))?;
         env = spec.process().as_ref().and_then(|process| process.env().clone()).unwrap_or_default();
+        if container.cuda_compat {
+            prefer_compat(&mut env);
+        }
         binds.extend(gpu_binds(&spec));
         hooks = gpu_hooks(&spec);
         limits.devices = gpu_rules(&spec);

@@ -222,6 +222,7 @@ pub fn container(image: &str) -> ContainerSpec {
         cpu: Cpu::from_millis(1000),
         memory: Memory::mib(128),
         gpu: false,
+        cuda_compat: false,
         startup_probe: Some(tcp_probe(30)),
         liveness_probe: None,
         port: Some(PORT),

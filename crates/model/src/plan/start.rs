@@ -59,6 +59,7 @@ fn container_spec(revision: &Revision, index: usize, container: &Container, ingr
         cpu: container.cpu.unwrap_or(Cpu::from_millis(1000)),
         memory: container.memory.unwrap_or(Memory::mib(512)),
         gpu: container.gpu_count.unwrap_or(0) > 0,
+        cuda_compat: revision.template.cuda_compat == Some(true),
         startup_probe: container.startup_probe.clone(),
         liveness_probe: container.liveness_probe.clone(),
         port,

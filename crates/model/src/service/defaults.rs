@@ -89,6 +89,7 @@ fn place_gpu(template: &mut RevisionTemplate) {
     if template.gpu_container().is_none() {
         template.gpu_type = None;
         template.gpu_zonal_redundancy = None;
+        template.cuda_compat = None;
     }
 }
 

@@ -6,6 +6,7 @@ use homerun_api::error::ApiError;
 use homerun_api::own;
 use homerun_model::condition::{self, ConditionType};
 use homerun_model::instance::{InstanceState, ObservedInstance};
+use homerun_model::names::{RevisionKey, RevisionName};
 use homerun_model::service::Service;
 
 use super::stored;
@@ -25,7 +26,7 @@ pub fn status(platform: &Platform) -> Result<own::Status, ApiError> {
         .flat_map(|instance| instance.spec.gpus.iter().map(|gpu| (gpu.as_str(), &instance.spec.id)))
         .collect();
     let waiting = |service: &Service| {
-        let of = |key: &homerun_model::names::RevisionKey| {
+        let of = |key: &RevisionKey| {
             key.project == service.key.project && key.region == service.key.region && service_of(service, key)
         };
         loads.iter().filter(|(key, _)| of(key)).map(|(_, load)| load.waiting).sum()
@@ -56,11 +57,32 @@ pub fn status(platform: &Platform) -> Result<own::Status, ApiError> {
             .collect(),
         instances: live.iter().map(|instance| row(platform, instance)).collect(),
         gpus: gpus.collect(),
-        warnings: live
+        warnings: services
             .iter()
-            .flat_map(|instance| instance.warnings.iter().map(|warning| format!("{}: {warning}", instance.spec.id)))
+            .flat_map(|stored| of_revisions(platform, &stored.value))
+            .chain(live.iter().flat_map(of_instance))
             .collect(),
     })
+}
+
+/// Warnings of the revisions that a service's traffic goes to.
+fn of_revisions(platform: &Platform, service: &Service) -> Vec<String> {
+    let key = |name: &RevisionName| RevisionKey {
+        project: service.key.project.clone(),
+        region: service.key.region.clone(),
+        name: name.clone(),
+    };
+    let revisions =
+        service.status.traffic.iter().filter_map(|target| platform.store.revision(&key(&target.revision)).ok()?);
+    let told = revisions.flat_map(|revision| {
+        let name = revision.value.key.name;
+        revision.value.warnings.into_iter().map(move |warning| format!("{name}: {warning}"))
+    });
+    told.collect()
+}
+
+fn of_instance<'a>(instance: &'a &ObservedInstance) -> impl Iterator<Item = String> + 'a {
+    instance.warnings.iter().map(|warning| format!("{}: {warning}", instance.spec.id))
 }
 
 fn row(platform: &Platform, instance: &ObservedInstance) -> own::Instance {
@@ -94,7 +116,7 @@ fn runs(instance: &ObservedInstance, service: &Service) -> bool {
         && of.revision.region == service.key.region
 }
 
-fn service_of(service: &Service, key: &homerun_model::names::RevisionKey) -> bool {
+fn service_of(service: &Service, key: &RevisionKey) -> bool {
     service.status.traffic.iter().any(|target| target.revision == key.name)
 }
 

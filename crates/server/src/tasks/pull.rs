@@ -70,7 +70,10 @@ fn finish(platform: &Platform, key: &RevisionKey, outcome: Result<Vec<PulledImag
             let warning = gpu.zip(driver).and_then(|(index, cuda)| {
                 let own =
                     stored.value.template.containers[index].env.iter().map(|var| format!("{}={}", var.name, var.value));
-                let env: Vec<String> = images.get(index)?.env.iter().cloned().chain(own).collect();
+                let mut env: Vec<String> = images.get(index)?.env.iter().cloned().chain(own).collect();
+                if stored.value.template.cuda_compat == Some(true) {
+                    homerun_backend::gpu::prefer_compat(&mut env);
+                }
                 homerun_backend::gpu::driver_warning(&env, cuda)
             });
             Revision {

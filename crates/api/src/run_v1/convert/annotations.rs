@@ -13,6 +13,7 @@ pub(super) const SESSION_AFFINITY: &str = "run.googleapis.com/sessionAffinity";
 pub(super) const DEPENDENCIES: &str = "run.googleapis.com/container-dependencies";
 pub(super) const NO_ZONAL_REDUNDANCY: &str = "run.googleapis.com/gpu-zonal-redundancy-disabled";
 pub(super) const IDLE_TIMEOUT: &str = "homerun.dev/idle-timeout";
+pub(super) const CUDA_COMPAT: &str = "homerun.dev/cuda-compat";
 pub(super) const INGRESS: &str = "run.googleapis.com/ingress";
 pub(super) const SERVICE_MIN: &str = "run.googleapis.com/minScale";
 pub(super) const SERVICE_MAX: &str = "run.googleapis.com/maxScale";

@@ -188,6 +188,7 @@ fn annotated(annotations: BTreeMap<String, String>, violations: &mut Vec<Violati
         }),
         session_affinity: annotations.boolean(name::SESSION_AFFINITY),
         idle_timeout_seconds: annotations.parsed(name::IDLE_TIMEOUT, "a time such as '30s', '5m' or '1h'", seconds),
+        cuda_compat: annotations.boolean(name::CUDA_COMPAT),
         annotations: annotations.left,
         ..RevisionTemplate::default()
     }

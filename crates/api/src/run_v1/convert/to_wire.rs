@@ -233,6 +233,7 @@ fn template_annotations(template: &RevisionTemplate) -> BTreeMap<String, String>
         (name::DEPENDENCIES, dependencies),
         (name::NO_ZONAL_REDUNDANCY, boolean(template.gpu_zonal_redundancy.map(|redundant| !redundant))),
         (name::IDLE_TIMEOUT, template.idle_timeout_seconds.map(|seconds| format!("{seconds}s"))),
+        (name::CUDA_COMPAT, boolean(template.cuda_compat)),
     ];
     let mut annotations = template.annotations.clone();
     annotations.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));

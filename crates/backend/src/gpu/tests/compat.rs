@@ -1,4 +1,4 @@
-use crate::gpu::{CudaVersion, driver_warning};
+use crate::gpu::{CudaVersion, driver_warning, prefer_compat};
 
 const DRIVER: CudaVersion = CudaVersion { major: 12, minor: 2 };
 
@@ -54,5 +54,22 @@ fn g17_an_image_that_fits_the_driver_is_not_warned_about() {
         &["CUDA_VERSION=12.4.1", "LD_LIBRARY_PATH=/usr/local/cuda-12.4/compat/"],
     ] {
         assert_eq!(warning(env), None, "{env:?}");
+    }
+}
+
+#[test]
+fn g17_the_setting_puts_the_images_libraries_first_and_ends_the_warning() {
+    for (before, after) in [
+        (&["CUDA_VERSION=12.4.1"][..], "LD_LIBRARY_PATH=/usr/local/cuda/compat:/usr/local/nvidia/lib64"),
+        (
+            &["CUDA_VERSION=12.4.1", "LD_LIBRARY_PATH=/opt/lib:/usr/local/nvidia/lib64"],
+            "LD_LIBRARY_PATH=/usr/local/cuda/compat:/opt/lib:/usr/local/nvidia/lib64",
+        ),
+    ] {
+        let mut env: Vec<String> = before.iter().map(|pair| (*pair).to_owned()).collect();
+        assert!(driver_warning(&env, DRIVER).is_some());
+        prefer_compat(&mut env);
+        assert_eq!(env, ["CUDA_VERSION=12.4.1", after]);
+        assert_eq!(driver_warning(&env, DRIVER), None);
     }
 }

@@ -97,7 +97,7 @@ const REVISION_ANNOTATIONS: [&str; 30] = [
 /// What Cloud Run accepts as `autoscaling.knative.dev/...` on a revision.
 const REVISION_SCALING: [&str; 2] = ["minScale", "maxScale"];
 /// What homerun adds, on a revision.
-const HOMERUN_REVISION_ANNOTATIONS: [&str; 1] = ["idle-timeout"];
+const HOMERUN_REVISION_ANNOTATIONS: [&str; 2] = ["cuda-compat", "idle-timeout"];
 
 pub(super) fn check(spec: &ServiceSpec, key: &ServiceKey, around: &Surroundings<'_>, found: &mut Vec<Violation>) {
     service_name(key, around, found);
