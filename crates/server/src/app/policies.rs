@@ -13,7 +13,7 @@ use crate::platform::Platform;
 /// `NotFound` if there is no such service.
 pub fn get(platform: &Platform, service: &ServiceKey) -> Result<Policy, ApiError> {
     services::get(platform, service)?;
-    platform.store.policy(&service.to_string()).map_err(|error| stored(error, "Policy", service.name.as_str()))
+    Ok(Policy::clone(&platform.store.policy(&service.to_string())))
 }
 
 /// Replaces a service's policy.

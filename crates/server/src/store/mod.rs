@@ -4,18 +4,22 @@
 //! the version that the caller read, and followed by a change signal. The statements are plain SQL that
 //! PostgreSQL takes too; only [`Store::open`] knows which database it is.
 
+mod accounts;
 mod policies;
 mod projects;
 mod revisions;
 mod services;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use homerun_model::iam::Policy;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+pub use accounts::ServiceAccount;
 pub use projects::StoredProject;
 
 /// The tables. Bodies are JSON of the model's types; columns are what queries need.
@@ -32,6 +36,8 @@ CREATE TABLE IF NOT EXISTS revisions (
     PRIMARY KEY (project, region, name));
 CREATE INDEX IF NOT EXISTS revisions_by_service ON revisions (project, region, service);
 CREATE TABLE IF NOT EXISTS policies (resource TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS service_accounts (
+    email TEXT PRIMARY KEY, unique_id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, body TEXT NOT NULL);
 ";
 
 /// The database.
@@ -44,6 +50,8 @@ struct Inner {
     connection: Mutex<Connection>,
     writes: AtomicU64,
     changes: watch::Sender<u64>,
+    /// Every policy: each call and each private request asks for some.
+    policies: RwLock<HashMap<String, Arc<Policy>>>,
 }
 
 /// A stored thing and the version that a later write must name.
@@ -111,11 +119,13 @@ impl Store {
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
             .and_then(|()| connection.execute_batch(SCHEMA))
             .map_err(failed)?;
+        let policies = policies::read_all(&connection)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 connection: Mutex::new(connection),
                 writes: AtomicU64::new(0),
                 changes: watch::Sender::new(0),
+                policies: RwLock::new(policies),
             }),
         })
     }

@@ -1,22 +1,25 @@
-//! Access policies in the store.
+//! Access policies in the store. All of them are kept in memory too, for every call asks for some.
 
-use homerun_model::iam::Policy;
-use rusqlite::{OptionalExtension, params};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use homerun_model::iam::{Policy, Principal, Resource};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Result, Store, StoreError, next};
 
 impl Store {
-    /// The policy of a resource; an empty one where none was ever set.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn policy(&self, resource: &str) -> Result<Policy> {
-        let body: Option<String> = self
-            .connection()
-            .prepare_cached("SELECT body FROM policies WHERE resource = ?1")?
-            .query_row([resource], |row| row.get(0))
-            .optional()?;
-        Ok(body.map(|body| serde_json::from_str(&body)).transpose()?.unwrap_or_default())
+    /// The policy that is kept under a resource's name; an empty one where none was ever set.
+    pub fn policy(&self, resource: &str) -> Arc<Policy> {
+        let policies = self.inner.policies.read().unwrap_or_else(PoisonError::into_inner);
+        policies.get(resource).cloned().unwrap_or_default()
+    }
+
+    /// Whether the policies of a resource and of what it is part of give a permission to a principal;
+    /// `None` is somebody who is not signed in.
+    pub fn allows(&self, resource: &Resource, principal: Option<&Principal>, permission: &str) -> bool {
+        self.policy(&resource.policy_name()).allows(principal, permission)
+            || resource.parent().is_some_and(|parent| self.allows(&parent, principal, permission))
     }
 
     /// Replaces a policy. If `policy.etag` is not empty it must be the present one's. Returns the policy
@@ -41,7 +44,28 @@ impl Store {
             )?;
             Ok(stored)
         })?;
+        let mut policies = self.inner.policies.write().unwrap_or_else(PoisonError::into_inner);
+        // Two writers may come here in another order than their transactions were committed in.
+        if policies.get(resource).is_none_or(|present| present.etag < stored.etag) {
+            policies.insert(resource.to_owned(), Arc::new(stored.clone()));
+        }
+        drop(policies);
         self.signal();
         Ok(stored)
     }
+
+    /// Forgets a policy that was removed from the database.
+    pub(super) fn forget_policy(&self, resource: &str) {
+        self.inner.policies.write().unwrap_or_else(PoisonError::into_inner).remove(resource);
+    }
+}
+
+pub(super) fn read_all(connection: &Connection) -> Result<HashMap<String, Arc<Policy>>> {
+    let mut statement = connection.prepare("SELECT resource, body FROM policies")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    rows.map(|row| {
+        let (resource, body) = row?;
+        Ok((resource, Arc::new(serde_json::from_str(&body)?)))
+    })
+    .collect()
 }

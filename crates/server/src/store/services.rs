@@ -111,6 +111,7 @@ impl Store {
             transaction.execute("DELETE FROM policies WHERE resource = ?1", [key.to_string()])?;
             Ok(())
         })?;
+        self.forget_policy(&key.to_string());
         self.signal();
         Ok(())
     }

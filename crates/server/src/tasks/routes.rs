@@ -46,10 +46,7 @@ fn add_hosts(platform: &Platform, service: &Service, table: &mut RouteTable) {
         name: name.clone(),
     };
     let public = service.spec.invoker_iam_disabled == Some(true)
-        || platform
-            .store
-            .policy(&service.key.to_string())
-            .is_ok_and(|policy| policy.grants(iam::INVOKER, iam::ALL_USERS));
+        || platform.store.allows(&iam::Resource::Service(service.key.clone()), None, iam::INVOKE);
     let route = |targets| Arc::new(Route { service: service.key.clone(), public, targets, unready: unready(service) });
     let shares = service.status.traffic.iter().filter(|target| target.percent > 0);
     let targets = shares.map(|target| Target { revision: key(&target.revision), percent: target.percent }).collect();
