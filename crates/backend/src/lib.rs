@@ -163,7 +163,7 @@ pub struct LogLine<'a> {
     pub stream: LogStream,
     /// When homerun read it.
     pub time: Timestamp,
-    /// The text; bytes that are no UTF-8 are replaced. Longer lines arrive in pieces of at most 256 KiB.
+    /// The text; bytes that are no UTF-8 are replaced. A line of more than 256 KiB is cut there and says so.
     pub text: &'a str,
 }
 

@@ -10,6 +10,8 @@
 //! | `sim/exits` | end at once with code 1 |
 //! | `sim/never-listens` | fail their startup probe |
 //! | `sim/missing` | have no image |
+//! | `sim/prints` | answer, and write what a request's path has behind its `?` as a line |
+//! | `sim/floods?mib=N` | answer, and write N MiB of lines per second |
 //! | anything else | answer |
 
 use std::collections::BTreeMap;
@@ -81,9 +83,7 @@ impl Shared {
     async fn live(self: Arc<Self>, spec: InstanceSpec) {
         let (id, image) = (spec.id.clone(), spec.containers[0].image.clone());
         let container = spec.containers[0].name.clone();
-        let text = "simulated instance: no container runs";
-        let time = chrono::Utc::now();
-        self.logs.line(LogLine { spec: &spec, container: &container, stream: LogStream::System, time, text });
+        self.print(&spec, LogStream::System, "simulated instance: no container runs");
         let fail = |failure| {
             self.update(&id, |instance| {
                 instance.observed.state = InstanceState::Failed(failure);
@@ -112,38 +112,101 @@ impl Shared {
         if !ready {
             return;
         }
+        if let Some(mib) = image.strip_prefix("sim/floods").and_then(|rest| number(rest, "mib=")) {
+            // It ends with this task.
+            tokio::select! {
+                () = self.flood(&spec, mib) => {}
+                () = self.accept(&listener, &spec) => {}
+            }
+        } else {
+            self.accept(&listener, &spec).await;
+        }
+    }
+
+    async fn accept(self: &Arc<Self>, listener: &TcpListener, spec: &InstanceSpec) {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, spec.clone()));
+            tokio::spawn(self.clone().answer(stream, spec.clone()));
+        }
+    }
+
+    fn print(&self, spec: &InstanceSpec, stream: LogStream, text: &str) {
+        let container = &spec.containers[0].name;
+        self.logs.line(LogLine { spec, container, stream, time: chrono::Utc::now(), text });
+    }
+
+    /// Writes lines of 1 KiB for ever.
+    async fn flood(&self, spec: &InstanceSpec, mib_per_second: u64) {
+        const TICKS_PER_SECOND: u64 = 100;
+        let mut ticks = tokio::time::interval(Duration::from_millis(1000 / TICKS_PER_SECOND));
+        let mut count = 0_u64;
+        loop {
+            ticks.tick().await;
+            for _ in 0..mib_per_second * 1024 / TICKS_PER_SECOND {
+                count += 1;
+                self.print(spec, LogStream::Stdout, &format!("line {count} {:.<1000}", ""));
+            }
+        }
+    }
+
+    /// Answers every request of a connection alike. Bodies are not read: nobody sends any to a simulation.
+    async fn answer(self: Arc<Self>, mut stream: TcpStream, spec: InstanceSpec) {
+        let prints = spec.containers[0].image.starts_with("sim/prints");
+        let body = format!("simulated instance {} of {}\n", spec.id, spec.revision.name);
+        let response = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Homerun-Simulated: true\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut seen = Vec::new();
+        loop {
+            match stream.read_buf(&mut seen).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            while let Some(end) = seen.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head: Vec<u8> = seen.drain(..end + 4).collect();
+                if let Some(text) = query(&head).filter(|_| prints) {
+                    self.print(&spec, LogStream::Stdout, &text);
+                }
+                if stream.write_all(response.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }
 
 /// `ms=N` of an image's name.
 fn start_delay(image: &str) -> Duration {
-    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
-    Duration::from_millis(image.split_once("ms=").and_then(|(_, rest)| digits(rest)).unwrap_or(0))
+    Duration::from_millis(number(image, "ms=").unwrap_or(0))
 }
 
-/// Answers every request of a connection alike. Bodies are not read: nobody sends any to a simulation.
-async fn answer(mut stream: TcpStream, spec: InstanceSpec) {
-    let body = format!("simulated instance {} of {}\n", spec.id, spec.revision.name);
-    let response = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Homerun-Simulated: true\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut seen = Vec::new();
-    loop {
-        match stream.read_buf(&mut seen).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        while let Some(end) = seen.windows(4).position(|window| window == b"\r\n\r\n") {
-            seen.drain(..end + 4);
-            if stream.write_all(response.as_bytes()).await.is_err() {
-                return;
+/// The number behind a word of an image's name.
+fn number(image: &str, word: &str) -> Option<u64> {
+    let (_, rest) = image.split_once(word)?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// What stands behind the `?` of a request's path, its escapes resolved.
+fn query(head: &[u8]) -> Option<String> {
+    let line = head.split(|byte| *byte == b'\r').next()?;
+    let path = line.split(|byte| *byte == b' ').nth(1)?;
+    let begin = path.iter().position(|byte| *byte == b'?')? + 1;
+    let mut bytes = Vec::new();
+    let mut rest = &path[begin..];
+    while let Some((first, behind)) = rest.split_first() {
+        let escaped = behind.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &behind[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = behind;
             }
         }
     }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[async_trait]

@@ -1,6 +1,7 @@
 //! Settings: built-in defaults, then `homerun.toml`, then the command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use homerun_backend::gpu::GpuSetting;
@@ -37,6 +38,22 @@ pub struct Config {
     pub services: ServiceSettings,
     /// Leave instances running when homerun is asked to end; the next one adopts them.
     pub leave_running: bool,
+    /// How much of services' logs is kept.
+    pub logs: LogsConfig,
+}
+
+/// How much of services' logs is kept. The oldest goes first; a deleted service's log is kept like any other.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogsConfig {
+    /// Days that an entry is kept.
+    pub retention_days: NonZeroU32,
+    /// Most MiB of one service.
+    pub service_mib: NonZeroU32,
+    /// Most MiB of all services together. What the largest logs have is given up first.
+    pub total_mib: NonZeroU32,
+    /// MiB per second that a service may log for long. What goes beyond is dropped, counted and told.
+    pub service_mib_per_second: NonZeroU32,
 }
 
 /// The project that exists from the start.
@@ -113,6 +130,19 @@ impl Default for Config {
                 .to_vec(),
             services: ServiceSettings::default(),
             leave_running: false,
+            logs: LogsConfig::default(),
+        }
+    }
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        let count = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self {
+            retention_days: count(30),
+            service_mib: count(64),
+            total_mib: count(1024),
+            service_mib_per_second: count(8),
         }
     }
 }

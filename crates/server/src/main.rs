@@ -41,7 +41,15 @@ enum Command {
 const UP_EXAMPLES: &str = "Examples:
   homerun up
   homerun up --gpu simulated:nvidia-l4=2 --idle-timeout 30
-  homerun up --listen 127.0.0.1:9797 --ingress-listen 127.0.0.1:9090 --data-dir ./state";
+  homerun up --listen 127.0.0.1:9797 --ingress-listen 127.0.0.1:9090 --data-dir ./state
+
+Logs are kept for 30 days, at most 64 MiB of a service and 1 GiB in all, and a service may log 8 MiB per second.
+The settings file changes that:
+  [logs]
+  retention_days = 30
+  service_mib = 64
+  total_mib = 1024
+  service_mib_per_second = 8";
 
 #[derive(Args)]
 struct UpArgs {

@@ -80,6 +80,7 @@ pub struct Up {
     tasks: JoinSet<()>,
     serving: JoinHandle<()>,
     end_ingress: oneshot::Sender<()>,
+    logs: Logs,
     _lock: DirLock,
 }
 
@@ -95,7 +96,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
         LockError::Io(source) => data(source),
     })?;
     let auth = Arc::new(Auth::open(&config.data_dir).map_err(data)?);
-    let logs = Logs::open(&config.data_dir.join("logs")).map_err(data)?;
+    let logs = Logs::open(&config.data_dir.join("logs"), &config.logs, &config.url.scheme, clock.clone());
+    let logs = logs.map_err(data)?;
     let store = Store::open(&config.data_dir.join("homerun.db"))?;
     let project = config.default_project();
     let enabled_apis = config.enabled_apis.iter().cloned().collect();
@@ -109,7 +111,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let backend = open_backend(&config, &logs).await?;
     let gpus = gpus(&config, backend.as_ref());
     let doors = Arc::new(Doors { backend: backend.clone(), auth: auth.clone() });
-    let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs), homerun_ingress::Settings::default());
+    let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs.clone()), homerun_ingress::Settings::default());
     let url_port = config.url.port.unwrap_or(ingress_address.port());
     let platform = Arc::new(Platform { config, store, backend, ingress, clock, gpus, live: Live::default(), url_port });
 
@@ -131,7 +133,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     };
     let data_dir = &platform.config.data_dir;
     server_file::write(data_dir, &file).map_err(|source| UpError::DataDir { path: data_dir.clone(), source })?;
-    Ok(Up { platform, control: control_address, ingress: ingress_address, tasks, serving, end_ingress, _lock: lock })
+    let (control, ingress) = (control_address, ingress_address);
+    Ok(Up { platform, control, ingress, tasks, serving, end_ingress, logs, _lock: lock })
 }
 
 impl Up {
@@ -144,6 +147,9 @@ impl Up {
         let _ = self.serving.await;
         self.tasks.shutdown().await;
         self.platform.backend.shutdown(self.platform.config.leave_running).await;
+        let logs = self.logs;
+        // It fails only by a panic, which has been printed.
+        let _ = tokio::task::spawn_blocking(move || logs.close()).await;
         server_file::remove(&self.platform.config.data_dir);
     }
 }

@@ -16,8 +16,12 @@ use tokio::sync::watch;
 
 use crate::{LogLine, LogSink, LogStream};
 
-/// Longer lines are handed on in pieces.
+/// Bytes of a line; of a longer one the rest is dropped, as Cloud Logging limits entries.
 const LONGEST_LINE: usize = 256 << 10;
+/// Bytes that are read at once, at least.
+const READ_BYTES: usize = 16 << 10;
+/// Ends a line that was cut.
+const CUT: &str = " [cut: the line is longer than 256 KiB]";
 
 /// Makes a FIFO that everybody may open: a program may open `/dev/stdout` again under its own user.
 pub(super) fn make(path: &Path) -> io::Result<()> {
@@ -38,43 +42,65 @@ pub(super) fn follow(
         let tell = |text: &str| {
             sink.line(LogLine { spec: &spec, container: &container, stream, time: chrono::Utc::now(), text });
         };
-        let mut buffer = Vec::with_capacity(4096);
+        let mut lines = Lines { buffer: Vec::with_capacity(READ_BYTES), cutting: false };
         loop {
             tokio::select! {
                 biased;
-                read = pipe.read_buf(&mut buffer) => if read.is_err() { break },
+                read = pipe.read_buf(&mut lines.buffer) => if read.is_err() { break },
                 _ = over.wait_for(|over| *over) => {
-                    drain(&pipe, &mut buffer, &tell);
+                    drain(&pipe, &mut lines, &tell);
                     break;
                 }
             }
-            lines(&mut buffer, &tell);
+            lines.hand_on(&tell);
         }
-        lines(&mut buffer, &tell);
-        if !buffer.is_empty() {
-            tell(&String::from_utf8_lossy(&buffer));
+        lines.hand_on(&tell);
+        if !lines.buffer.is_empty() && !lines.cutting {
+            tell(&String::from_utf8_lossy(&lines.buffer));
         }
     }))
 }
 
-fn drain(pipe: &Receiver, buffer: &mut Vec<u8>, tell: &impl Fn(&str)) {
-    while pipe.try_read_buf(buffer).is_ok_and(|count| count > 0) {
-        lines(buffer, tell);
+fn drain(pipe: &Receiver, lines: &mut Lines, tell: &impl Fn(&str)) {
+    while pipe.try_read_buf(&mut lines.buffer).is_ok_and(|count| count > 0) {
+        lines.hand_on(tell);
     }
 }
 
-/// Hands on every whole line at the front of the buffer.
-fn lines(buffer: &mut Vec<u8>, tell: &impl Fn(&str)) {
-    let mut begin = 0;
-    while let Some(length) = buffer[begin..].iter().position(|byte| *byte == b'\n') {
-        let line = &buffer[begin..begin + length];
-        tell(&String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)));
-        begin += length + 1;
+/// What has been read of a stream and not been handed on.
+#[derive(Default)]
+struct Lines {
+    buffer: Vec<u8>,
+    /// The buffer begins in the middle of a line whose front has been handed on.
+    cutting: bool,
+}
+
+impl Lines {
+    /// Hands on every whole line at the front of the buffer, and the front of one that is too long.
+    fn hand_on(&mut self, tell: &impl Fn(&str)) {
+        let mut begin = 0;
+        while let Some(length) = self.buffer[begin..].iter().position(|byte| *byte == b'\n') {
+            if !std::mem::take(&mut self.cutting) {
+                let line = &self.buffer[begin..begin + length];
+                whole(line.strip_suffix(b"\r").unwrap_or(line), tell);
+            }
+            begin += length + 1;
+        }
+        self.buffer.drain(..begin);
+        if !self.cutting && self.buffer.len() > LONGEST_LINE {
+            whole(&self.buffer, tell);
+            self.cutting = true;
+        }
+        if self.cutting {
+            self.buffer.clear();
+        }
     }
-    buffer.drain(..begin);
-    if buffer.len() >= LONGEST_LINE {
-        tell(&String::from_utf8_lossy(buffer));
-        buffer.clear();
+}
+
+fn whole(line: &[u8], tell: &impl Fn(&str)) {
+    match line.get(..LONGEST_LINE).filter(|_| line.len() > LONGEST_LINE) {
+        Some(front) => tell(&format!("{}{CUT}", String::from_utf8_lossy(front))),
+        None => tell(&String::from_utf8_lossy(line)),
     }
 }
 
@@ -84,17 +110,25 @@ mod tests {
     use std::cell::RefCell;
 
     #[test]
-    fn s12_lines_are_split_and_long_ones_come_in_pieces() {
+    fn s12_lines_are_split_and_long_ones_are_cut() {
         let told = RefCell::new(Vec::new());
         let tell = |text: &str| told.borrow_mut().push(text.to_owned());
-        let mut buffer = b"one\r\ntwo\n\nthr".to_vec();
-        lines(&mut buffer, &tell);
-        buffer.extend_from_slice(b"ee\n");
-        lines(&mut buffer, &tell);
-        assert_eq!(*told.borrow(), ["one", "two", "", "three"]);
-        buffer.extend(vec![b'x'; LONGEST_LINE + 5]);
-        lines(&mut buffer, &tell);
-        assert_eq!(told.borrow().last().map(String::len), Some(LONGEST_LINE + 5));
-        assert!(buffer.is_empty());
+        let mut lines = Lines::default();
+        let mut read = |bytes: &[u8]| {
+            lines.buffer.extend_from_slice(bytes);
+            lines.hand_on(&tell);
+            std::mem::take(&mut *told.borrow_mut())
+        };
+        assert_eq!(read(b"one\r\ntwo\n\nthr"), ["one", "two", ""]);
+        assert_eq!(read(b"ee\n"), ["three"]);
+
+        let cut = format!("{}{CUT}", "x".repeat(LONGEST_LINE));
+        assert_eq!(read(&vec![b'x'; LONGEST_LINE]), [""; 0], "it may yet be just long enough");
+        assert_eq!(read(b"xx"), [cut.as_str()]);
+        assert_eq!(read(&vec![b'y'; 3 * LONGEST_LINE]), [""; 0], "the rest is dropped");
+        assert_eq!(read(b"yy\nnext\n"), ["next"]);
+        let mut whole_line = vec![b'x'; LONGEST_LINE + 1];
+        whole_line.extend_from_slice(b"\nnext\n");
+        assert_eq!(read(&whole_line), [cut.as_str(), "next"]);
     }
 }

@@ -6,6 +6,7 @@
 mod error;
 mod iam;
 mod locations;
+mod logging;
 mod own;
 mod path;
 mod projects;
@@ -53,6 +54,7 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> 
         .route("/v1/projects/{project}", get(projects::get))
         .route("/v1/projects/{project}/locations", get(locations::list))
         .route("/v1/projects/{project}/services/{service}", get(service_usage::get).post(service_usage::enable))
+        .route("/v2/entries:list", post(logging::list))
         .route("/homerun/v1/status", get(own::status))
         .route("/homerun/v1/images", get(own::images))
         .route("/homerun/v1/images:import", post(own::import))

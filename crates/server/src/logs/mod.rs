@@ -1,0 +1,274 @@
+//! What containers write, and what ingress did: taken in without ever making anybody wait, kept for a
+//! while, and read with filters as Cloud Logging does.
+//!
+//! A thread of its own writes ([`writer`]). What waits for it is bounded per service and in all: a
+//! service that writes faster than its rate loses lines, which are counted and told by an entry of its
+//! own; other services lose nothing.
+
+pub mod entry;
+pub mod filter;
+pub mod read;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use homerun_backend::{LogLine, LogSink};
+use homerun_ingress::{Observe, RequestRecord};
+use homerun_model::names::{RevisionName, ServiceKey};
+
+use crate::clock::Clock;
+use crate::config::LogsConfig;
+use entry::{Dropped, Line};
+use writer::Writer;
+
+/// Most bytes that wait for the writer, of all services together.
+const QUEUE_BYTES: u64 = 64 << 20;
+/// What an entry takes besides its text, roughly, so that many empty lines count too.
+const ENTRY_BYTES: u64 = 200;
+/// A service may be ahead of its rate by what it may write in this time: programs write much when they start.
+const BURST: Duration = Duration::from_secs(4);
+/// Dropped lines are counted this long before an entry tells about them.
+const TELL_DROPPED_AFTER: Duration = Duration::from_secs(1);
+
+/// Takes log lines and request records.
+#[derive(Clone)]
+pub struct Logs {
+    shared: Arc<Shared>,
+    thread: Arc<Thread>,
+}
+
+/// The writer's thread, which ends with the last holder.
+struct Thread {
+    shared: Arc<Shared>,
+    handle: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    queues: Mutex<Queues>,
+    woken: Condvar,
+    /// Bytes per second that a service may write.
+    rate: u64,
+}
+
+#[derive(Default)]
+struct Queues {
+    services: HashMap<ServiceKey, Queue>,
+    /// Services whose queues have items.
+    ready: Vec<ServiceKey>,
+    /// Services that have lost something that no entry tells about yet.
+    dropping: Vec<ServiceKey>,
+    /// Bytes of all items.
+    bytes: u64,
+    closed: bool,
+}
+
+struct Queue {
+    items: Vec<Item>,
+    bytes: u64,
+    /// Bytes that the service may still write now.
+    allowance: u64,
+    refilled: Instant,
+    dropped: Option<(Instant, Dropped)>,
+}
+
+/// Something to be written.
+enum Item {
+    Line(Line),
+    Request(Box<RequestRecord>),
+    Dropped(Dropped),
+}
+
+/// What the writer does next.
+struct Batch {
+    service: ServiceKey,
+    items: Vec<Item>,
+}
+
+impl Logs {
+    /// Starts the writer. `scheme` is that of services' URLs.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(dir: &Path, config: &LogsConfig, scheme: &str, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let rate = u64::from(config.service_mib_per_second.get()) << 20;
+        let shared = Arc::new(Shared { queues: Mutex::default(), woken: Condvar::new(), rate });
+        let writer = Writer::new(dir, config.clone(), scheme, clock);
+        let source = shared.clone();
+        let thread = std::thread::Builder::new().name("logs".to_owned()).spawn(move || writer.run(&source))?;
+        let thread = Thread { shared: shared.clone(), handle: Mutex::new(Some(thread)) };
+        Ok(Self { shared, thread: Arc::new(thread) })
+    }
+
+    /// Writes what waits and ends the writer; what comes later is lost.
+    pub fn close(&self) {
+        self.thread.end();
+    }
+}
+
+impl Thread {
+    fn end(&self) {
+        self.shared.lock().closed = true;
+        self.shared.woken.notify_one();
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if handle.is_some_and(|handle| handle.join().is_err()) {
+            tracing::error!("the writer of logs has panicked; lines were lost");
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Most bytes that a service may be ahead by.
+    fn burst(&self) -> u64 {
+        self.rate * BURST.as_secs()
+    }
+
+    fn put(
+        &self,
+        service: ServiceKey,
+        revision: Option<&RevisionName>,
+        text_bytes: usize,
+        item: impl FnOnce() -> Item,
+    ) {
+        let (bytes, now) = (text_bytes as u64 + ENTRY_BYTES, Instant::now());
+        let mut queues = self.lock();
+        let queues = &mut *queues;
+        let queue = queues.services.entry(service.clone()).or_insert_with(|| Queue::new(self.burst(), now));
+        queue.refill(now, self.rate, self.burst());
+        if bytes > queue.allowance || queues.bytes + bytes > QUEUE_BYTES {
+            if queue.drop_one(now, revision, bytes) {
+                queues.dropping.push(service);
+                self.woken.notify_one();
+            }
+            return;
+        }
+        queue.allowance -= bytes;
+        queue.bytes += bytes;
+        queues.bytes += bytes;
+        queue.items.push(item());
+        if queue.items.len() == 1 {
+            queues.ready.push(service);
+            self.woken.notify_one();
+        }
+    }
+
+    /// Waits for something to write, at most until `deadline`; `None` when closed and all is written.
+    fn take(&self, deadline: Instant) -> Option<Vec<Batch>> {
+        let mut queues = self.lock();
+        loop {
+            let now = Instant::now();
+            let batches = queues.drain(now);
+            if !batches.is_empty() || now >= deadline {
+                return Some(batches);
+            }
+            if queues.closed {
+                return None;
+            }
+            let wait = deadline - now;
+            let wait = if queues.dropping.is_empty() { wait } else { wait.min(TELL_DROPPED_AFTER) };
+            queues = self.woken.wait_timeout(queues, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Forgets services that have been quiet for so long that nothing about them needs to be known.
+    fn forget_quiet(&self) {
+        let now = Instant::now();
+        self.lock().services.retain(|_, queue| {
+            !queue.items.is_empty() || queue.dropped.is_some() || now.duration_since(queue.refilled) < BURST
+        });
+    }
+}
+
+impl Queues {
+    fn drain(&mut self, now: Instant) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        for service in std::mem::take(&mut self.ready) {
+            if let Some(queue) = self.services.get_mut(&service) {
+                self.bytes -= std::mem::take(&mut queue.bytes);
+                batches.push(Batch { service, items: std::mem::take(&mut queue.items) });
+            }
+        }
+        for service in std::mem::take(&mut self.dropping) {
+            let Some(queue) = self.services.get_mut(&service) else { continue };
+            match queue.dropped.take() {
+                Some((since, dropped)) if self.closed || now.duration_since(since) >= TELL_DROPPED_AFTER => {
+                    batches.push(Batch { service, items: vec![Item::Dropped(dropped)] });
+                }
+                early => {
+                    queue.dropped = early;
+                    self.dropping.push(service);
+                }
+            }
+        }
+        batches
+    }
+}
+
+impl Queue {
+    fn new(burst: u64, now: Instant) -> Self {
+        Self { items: Vec::new(), bytes: 0, allowance: burst, refilled: now, dropped: None }
+    }
+
+    fn refill(&mut self, now: Instant, rate: u64, burst: u64) {
+        let micros = u64::try_from(now.duration_since(self.refilled).as_micros()).unwrap_or(u64::MAX);
+        let more = rate.saturating_mul(micros) / 1_000_000;
+        // Less than a byte stays for later.
+        if more > 0 {
+            self.allowance = self.allowance.saturating_add(more).min(burst);
+            self.refilled = now;
+        }
+    }
+
+    /// Whether it is the first since an entry told about them.
+    fn drop_one(&mut self, now: Instant, revision: Option<&RevisionName>, bytes: u64) -> bool {
+        let first = self.dropped.is_none();
+        let (_, dropped) =
+            self.dropped.get_or_insert_with(|| (now, Dropped { revision: revision.cloned(), entries: 0, bytes: 0 }));
+        dropped.entries += 1;
+        dropped.bytes += bytes - ENTRY_BYTES;
+        first
+    }
+}
+
+impl LogSink for Logs {
+    fn line(&self, line: LogLine<'_>) {
+        let revision = &line.spec.revision;
+        let service = ServiceKey {
+            project: revision.project.clone(),
+            region: revision.region.clone(),
+            name: line.spec.service.clone(),
+        };
+        self.shared.put(service, Some(&revision.name), line.text.len(), || Item::Line(Line::of(line)));
+    }
+}
+
+impl Observe for Logs {
+    fn request(&self, record: RequestRecord) {
+        let Some(service) = record.service.clone() else {
+            return;
+        };
+        let revision = record.revision.clone();
+        let header = |value: &Option<http::HeaderValue>| value.as_ref().map_or(0, http::HeaderValue::len);
+        let bytes = record.path.as_str().len() + header(&record.user_agent) + header(&record.referer);
+        let revision = revision.as_deref().map(|key| &key.name);
+        self.shared.put(service.as_ref().clone(), revision, bytes, || Item::Request(Box::new(record)));
+    }
+}
