@@ -5,6 +5,7 @@ mod client;
 mod deploy;
 mod gcloud;
 mod image;
+mod logs;
 mod output;
 pub mod server_file;
 mod services;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::Target;
 use crate::client::{CliError, Client};
+use crate::logs::{self, LogsCommand};
 use crate::output::{self, Format};
 
 /// Project and region of a command.
@@ -65,12 +66,18 @@ pub enum ServicesCommand {
         #[arg(long, short)]
         quiet: bool,
     },
+    /// Logs of a service
+    Logs {
+        /// What to do
+        #[command(subcommand)]
+        command: LogsCommand,
+    },
 }
 
 /// A service's place in the API.
 pub(crate) struct Place {
     pub(crate) region: String,
-    project: String,
+    pub(crate) project: String,
 }
 
 impl Place {
@@ -107,6 +114,7 @@ pub(crate) async fn run(target: &Target, command: ServicesCommand) -> Result<(),
         }
         ServicesCommand::Replace { file, scope } => replace(&client, &file, &scope).await,
         ServicesCommand::Delete { service, scope, quiet } => delete(&client, &service, &scope, quiet).await,
+        ServicesCommand::Logs { command } => logs::run(target, command).await,
     }
 }
 
