@@ -1,7 +1,7 @@
 //! The data plane: it carries users' requests to instances.
 //!
 //! accept -> route -> admit -> pool -> proxy -> respond, a file for each. Control publishes a
-//! [`RouteTable`] and reads [`Load`]s; ingress asks nobody but [`Connect`] and [`Authorize`].
+//! [`ServiceRoutes`] and reads [`Load`]s; ingress asks nobody but [`Connect`] and [`Authorize`].
 
 mod accept;
 mod admit;
@@ -19,18 +19,17 @@ mod trace;
 mod upgrade;
 mod upstream;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use homerun_model::names::{InstanceId, RevisionKey};
+use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use tokio::sync::watch;
 
 pub use admit::{Authorize, Invocation};
 pub use observe::{Observe, Outcome, RequestRecord};
 pub use pool::Load;
-pub use route::{Endpoint, Refusal, RevisionRoute, Route, RouteTable, Target};
+pub use route::{Endpoint, Refusal, RevisionRoute, Route, ServiceRoutes, Target};
 pub use settings::Settings;
 pub use trace::TraceContext;
 pub use upstream::Connect;
@@ -45,18 +44,39 @@ pub struct Ingress {
     authorize: Arc<dyn Authorize>,
     observe: Arc<dyn Observe>,
     settings: Settings,
-    /// What requests read, without a lock.
-    table: ArcSwap<Table>,
+    /// What requests read. Control holds it for as long as it takes to put in a service's hosts.
+    table: RwLock<Table>,
     /// What control reads and changes.
     registry: Mutex<Registry>,
-    signal: Arc<watch::Sender<u64>>,
+    notice: Arc<Notice>,
+}
+
+/// What pools tell control.
+struct Notice {
+    signal: watch::Sender<u64>,
+    /// The pools that had something to do lately: see [`Ingress::sample`].
+    awake: Mutex<HashSet<Arc<RevisionKey>>>,
+}
+
+impl Notice {
+    fn awake(&self) -> MutexGuard<'_, HashSet<Arc<RevisionKey>>> {
+        self.awake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Everything that has a count, whether it is published or only serves out its last requests.
 #[derive(Default)]
 struct Registry {
+    services: HashMap<ServiceKey, Published>,
     pools: HashMap<RevisionKey, Arc<Pool>>,
     instances: HashMap<InstanceId, Weak<Instance>>,
+}
+
+/// What was published of a service last.
+#[derive(Default)]
+struct Published {
+    hosts: Vec<String>,
+    revisions: Vec<RevisionKey>,
 }
 
 impl Registry {
@@ -84,55 +104,85 @@ impl Ingress {
             authorize,
             observe,
             settings,
-            table: ArcSwap::default(),
+            table: RwLock::default(),
             registry: Mutex::default(),
-            signal: Arc::new(watch::Sender::new(0)),
+            notice: Arc::new(Notice { signal: watch::Sender::new(0), awake: Mutex::default() }),
         })
     }
 
-    /// Replaces the table.
+    /// Replaces what is known of a service.
     ///
-    /// When this returns, no instance that the new table lacks gets a request any more; those it serves
-    /// go on, and [`in_flight`](Self::in_flight) counts them. Requests that wait are granted new slots
-    /// at once. Those that wait for a revision that the new table lacks take their host's new route.
-    pub fn publish(&self, table: RouteTable) {
+    /// When this returns, none of its instances that the new routes lack gets a request any more; those
+    /// it serves go on, and [`in_flight`](Self::in_flight) counts them. Requests that wait are granted
+    /// new slots at once. Those that wait for a revision that the new routes lack take their host's new
+    /// route.
+    pub fn publish(&self, service: &ServiceKey, routes: ServiceRoutes) {
         let mut registry = self.registry();
-        let mut published = HashMap::with_capacity(table.revisions.len());
+        let mut published = HashMap::with_capacity(routes.revisions.len());
         let mut removed = Vec::new();
-        for (key, route) in table.revisions {
+        for (key, route) in routes.revisions {
             let instances =
                 route.endpoints.iter().map(|endpoint| registry.instance(endpoint, self.settings.keep_alive)).collect();
             let pool = registry.pools.entry(key.clone()).or_insert_with(|| {
-                Arc::new(Pool::new(key.clone(), route.clone(), self.signal.clone(), self.settings.max_waiting))
+                Arc::new(Pool::new(key.clone(), route.clone(), self.notice.clone(), self.settings.max_waiting))
             });
             removed.extend(pool.update(route, instances));
             published.insert(key, pool.clone());
         }
-        self.table.store(Arc::new(self.resolve(&table.hosts, &published)));
-        // Only now: whom a vanishing pool sends away must find the new table.
-        registry.pools.retain(|key, pool| {
-            if !published.contains_key(key) {
-                removed.extend(pool.vanish());
+        let before = registry.services.remove(service).unwrap_or_default();
+        self.put_hosts(&before.hosts, &routes.hosts, &published);
+        // Only now: whom a vanishing pool sends away must find the new route.
+        for key in before.revisions.iter().filter(|key| !published.contains_key(key)) {
+            let Some(pool) = registry.pools.get(key) else { continue };
+            removed.extend(pool.vanish());
+            if pool.load().in_flight == 0 {
+                registry.pools.remove(key);
             }
-            published.contains_key(key) || pool.load().in_flight > 0
-        });
-        registry.instances.retain(|_, instance| instance.strong_count() > 0);
+        }
+        if !routes.hosts.is_empty() || !published.is_empty() {
+            let now =
+                Published { hosts: routes.hosts.into_keys().collect(), revisions: published.into_keys().collect() };
+            registry.services.insert(service.clone(), now);
+        }
+        if !removed.is_empty() {
+            registry.instances.retain(|_, instance| instance.strong_count() > 0);
+        }
         drop(registry);
         removed.iter().for_each(|instance| instance.connections.close_unused());
     }
 
-    fn resolve(&self, hosts: &HashMap<String, Arc<Route>>, pools: &HashMap<RevisionKey, Arc<Pool>>) -> Table {
-        let before = self.table.load();
-        let resolved = hosts.iter().map(|(host, route)| {
-            let turn = before.hosts.get(host).map(|route| route.turn()).unwrap_or_default();
-            (host.clone(), Arc::new(HostRoute::new(route, pools, turn)))
-        });
-        Table { hosts: resolved.collect() }
+    fn put_hosts(&self, before: &[String], now: &HashMap<String, Arc<Route>>, pools: &HashMap<RevisionKey, Arc<Pool>>) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        for host in before.iter().filter(|host| !now.contains_key(*host)) {
+            table.hosts.remove(host);
+        }
+        for (host, route) in now {
+            let turn = table.hosts.get(host).map(|route| route.turn()).unwrap_or_default();
+            table.hosts.insert(host.clone(), Arc::new(HostRoute::new(route, pools, turn)));
+        }
     }
 
-    /// The load of each revision that is published or still serves requests.
+    /// The route of a host.
+    fn host(&self, host: &str) -> Option<Arc<HostRoute>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).find(host).cloned()
+    }
+
+    /// The load of each revision that has an instance, a request or had one a moment ago. All others are
+    /// at rest, and cost nothing here.
     pub fn sample(&self) -> HashMap<RevisionKey, Load> {
-        self.registry().pools.iter().map(|(key, pool)| (key.clone(), pool.load())).collect()
+        let registry = &mut *self.registry();
+        let mut awake = self.notice.awake();
+        let mut loads = HashMap::with_capacity(awake.len());
+        awake.retain(|key| {
+            let Some(pool) = registry.pools.get(key) else { return false };
+            loads.insert(RevisionKey::clone(key), pool.load());
+            let rests = pool.rests();
+            if rests && pool.has_vanished() {
+                registry.pools.remove(key);
+            }
+            !rests
+        });
+        loads
     }
 
     /// Requests that an instance is serving, whether it is published or not. Once it is 0 for one that
@@ -147,7 +197,7 @@ impl Ingress {
     /// published has ended its last request. An instance that falls idle while it is published changes
     /// nothing, since that happens after each of a lone client's requests; [`Load::last_busy`] tells it.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.signal.subscribe()
+        self.notice.signal.subscribe()
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

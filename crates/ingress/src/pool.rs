@@ -14,13 +14,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use homerun_model::Timestamp;
 use homerun_model::names::{InstanceId, RevisionKey};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
+use crate::Notice;
 use crate::instance::Instance;
 use crate::route::{Refusal, RevisionRoute};
+
+/// How long a pool without anything to do is still sampled.
+const MOMENT: TimeDelta = TimeDelta::seconds(30);
 
 /// What a revision's requests amount to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,7 +53,7 @@ pub(crate) struct Pool {
     key: Arc<RevisionKey>,
     arrivals: AtomicU64,
     /// Tells control that there is something to do; see [`crate::Ingress::changes`].
-    signal: Arc<watch::Sender<u64>>,
+    notice: Arc<Notice>,
     max_waiting: usize,
     state: Mutex<State>,
 }
@@ -132,12 +136,7 @@ fn send(answers: Answers) {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        key: RevisionKey,
-        route: RevisionRoute,
-        signal: Arc<watch::Sender<u64>>,
-        max_waiting: usize,
-    ) -> Self {
+    pub(crate) fn new(key: RevisionKey, route: RevisionRoute, notice: Arc<Notice>, max_waiting: usize) -> Self {
         let state = State {
             route: RevisionRoute { endpoints: Vec::new(), ..route },
             instances: Vec::new(),
@@ -147,7 +146,7 @@ impl Pool {
             last_busy: None,
             vanished: false,
         };
-        Self { key: Arc::new(key), arrivals: AtomicU64::new(0), signal, max_waiting, state: Mutex::new(state) }
+        Self { key: Arc::new(key), arrivals: AtomicU64::new(0), notice, max_waiting, state: Mutex::new(state) }
     }
 
     pub(crate) fn key(&self) -> &Arc<RevisionKey> {
@@ -221,6 +220,7 @@ impl Pool {
         let needs_one_more = state.queue.len() == 1 || asked_before.is_multiple_of(state.concurrency().into());
         drop(state);
         if needs_one_more {
+            self.wake();
             self.notify();
         }
         Ok(Entry::Queued(Place { pool: self.clone(), ticket, answer }))
@@ -248,6 +248,9 @@ impl Pool {
     /// Takes a new configuration and new endpoints; `instances` are those of `route.endpoints`. Returns
     /// the instances that are no longer published.
     pub(crate) fn update(self: &Arc<Self>, route: RevisionRoute, instances: Vec<Arc<Instance>>) -> Vec<Arc<Instance>> {
+        if !instances.is_empty() {
+            self.wake();
+        }
         let mut state = self.lock();
         let removed = state.replace_instances(instances);
         state.route = route;
@@ -274,8 +277,26 @@ impl Pool {
         removed
     }
 
+    /// Whether it has nothing to do and had nothing for a moment, long enough for whoever samples to have
+    /// seen its last request.
+    pub(crate) fn rests(&self) -> bool {
+        let state = self.lock();
+        let quiet = state.last_busy.is_none_or(|last| Utc::now() - last > MOMENT);
+        quiet && state.instances.is_empty() && state.queue.is_empty() && state.in_flight == 0
+    }
+
+    pub(crate) fn has_vanished(&self) -> bool {
+        self.lock().vanished
+    }
+
+    /// Makes [`crate::Ingress::sample`] look at it. Never with the state locked: sampling locks in the
+    /// other order.
+    fn wake(&self) {
+        self.notice.awake().insert(self.key.clone());
+    }
+
     fn notify(&self) {
-        self.signal.send_modify(|count| *count += 1);
+        self.notice.signal.send_modify(|count| *count += 1);
     }
 
     /// A panic while the mutex was held can only come from an allocation that failed; the state is

@@ -134,7 +134,7 @@ impl Ingress {
     async fn route(&self, outbound: &mut Outbound, ledger: &mut Ledger) -> Result<Inbound, Failure> {
         let mut admitted = None;
         loop {
-            let route = self.table.load().find(outbound.host.as_str()).cloned().ok_or(Failure::UnknownHost)?;
+            let route = self.host(outbound.host.as_str()).ok_or(Failure::UnknownHost)?;
             ledger.record().service = Some(route.service.clone());
             if !route.public && admitted.as_ref() != Some(&route.service) {
                 self.admit(&route, outbound).await?;

@@ -1,4 +1,4 @@
-//! Route: from a request's host to a revision, in tables that control publishes whole.
+//! Route: from a request's host to a revision, as control publishes it service by service.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 
 use crate::pool::Pool;
 
-/// Everything ingress knows about services. Control publishes it whole; it replaces the one before.
+/// Everything ingress knows about a service. Control publishes it whole; it replaces what was there.
+/// Without hosts and revisions the service is gone.
 #[derive(Debug, Clone, Default)]
-pub struct RouteTable {
+pub struct ServiceRoutes {
     /// Which route a host takes. Keys are in lower case, without a port. A tag's host has a route of its
     /// own with a single target.
     pub hosts: HashMap<String, Arc<Route>>,

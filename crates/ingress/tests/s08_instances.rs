@@ -19,15 +19,15 @@ async fn s08_an_instance_taken_away_serves_out_its_requests_and_gets_no_new_one(
     let (gate, address) = Gate::serve().await;
     bench.instance("i1", address);
     bench.instance("i2", container::named("second").await);
-    bench.ingress.publish(table("r1", revision(80, &["i1"])));
+    bench.publish(table("r1", revision(80, &["i1"])));
     let first = begin(&bench, "/first", "r1").await;
     until("it is inside", || gate.inside.load(Ordering::SeqCst) == 1).await;
 
-    bench.ingress.publish(table("r1", revision(80, &[])));
+    bench.publish(table("r1", revision(80, &[])));
     assert_eq!(bench.ingress.in_flight(&"i1".into()), 1);
     let next = begin(&bench, "/next", "r1").await;
     until("the next one waits", || bench.load("r1").waiting == 1).await;
-    bench.ingress.publish(table("r1", revision(80, &["i2"])));
+    bench.publish(table("r1", revision(80, &["i2"])));
     assert_eq!(in_time("the next", next).await.unwrap(), (200, "second".to_owned()));
 
     let mut changes = bench.ingress.changes();
@@ -44,7 +44,7 @@ async fn s08_the_least_loaded_instance_is_taken_and_the_first_among_equals() {
     let (gate, address) = Gate::serve().await;
     bench.instance("busy", address);
     bench.instance("free", container::named("free").await);
-    bench.ingress.publish(table("r1", revision(80, &["busy", "free"])));
+    bench.publish(table("r1", revision(80, &["busy", "free"])));
     let first = begin(&bench, "/first", "r1").await;
     until("it is inside", || gate.inside.load(Ordering::SeqCst) == 1).await;
     for _ in 0..3 {
@@ -59,14 +59,14 @@ async fn s08_a_request_that_reached_no_instance_is_tried_on_another() {
     let mut bench = bench().await;
     bench.instance("dead", container::nobody().await);
     bench.instance("alive", container::named("alive").await);
-    bench.ingress.publish(table("r1", revision(80, &["dead", "alive"])));
+    bench.publish(table("r1", revision(80, &["dead", "alive"])));
     let response = bench.send(request(Method::POST, "/", full("body"))).await;
     assert_eq!(text(&response), "alive");
     let record = bench.record().await;
     assert_eq!(record.instance.unwrap().as_str(), "alive");
     assert_eq!(record.request_bytes, 4);
 
-    bench.ingress.publish(table("r1", revision(80, &["dead"])));
+    bench.publish(table("r1", revision(80, &["dead"])));
     let response = bench.get("/").await;
     assert_eq!(response.status(), 503);
     assert!(text(&response).ends_with("reset reason: connection failure"), "{response:?}");
@@ -87,7 +87,7 @@ async fn s08_a_request_that_was_sent_is_never_sent_again() {
     .await;
     bench.instance("i1", address);
     bench.instance("i2", address);
-    bench.ingress.publish(table("r1", revision(80, &["i1", "i2"])));
+    bench.publish(table("r1", revision(80, &["i1", "i2"])));
     let response = bench.get("/").await;
     assert_eq!(response.status(), 503);
     assert!(text(&response).ends_with("reset reason: connection termination"), "{response:?}");
@@ -105,7 +105,7 @@ async fn s08_a_kept_connection_that_died_is_replaced() {
     })
     .await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(80, &["i1"])));
+    bench.publish(table("r1", revision(80, &["i1"])));
     for _ in 0..3 {
         let response = bench.send(request(Method::POST, "/", full("once"))).await;
         assert_eq!((response.status().as_u16(), text(&response)), (200, "ok"));
@@ -120,7 +120,7 @@ async fn s08_an_answer_that_takes_too_long_is_a_504_and_frees_the_slot() {
     let (gate, address) = Gate::serve().await;
     bench.instance("i1", address);
     let timeout = Duration::from_millis(100);
-    bench.ingress.publish(table("r1", RevisionRoute { timeout, ..revision(1, &["i1"]) }));
+    bench.publish(table("r1", RevisionRoute { timeout, ..revision(1, &["i1"]) }));
     let response = bench.get("/slow").await;
     assert_eq!((response.status().as_u16(), text(&response)), (504, "upstream request timeout"));
     let record = bench.record().await;
@@ -136,7 +136,7 @@ async fn s08_connections_are_kept_for_the_time_that_is_set() {
     let settings = Settings { keep_alive, ..Settings::default() };
     let bench = bench_with(settings).await;
     bench.instance("i1", container::named("ok").await);
-    bench.ingress.publish(table("r1", revision(80, &["i1"])));
+    bench.publish(table("r1", revision(80, &["i1"])));
     for (pause, connections) in [(0, 1), (10, 1), (250, 2), (10, 2)] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         assert_eq!(bench.get("/").await.status(), 200);

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 async fn s08_a_request_at_zero_is_held_until_an_instance_appears() {
     let mut bench = bench().await;
     bench.instance("i1", container::named("awake").await);
-    bench.ingress.publish(table("r1", revision(80, &[])));
+    bench.publish(table("r1", revision(80, &[])));
     let mut changes = bench.ingress.changes();
 
     let mut sender = bench.http1().await;
@@ -29,7 +29,7 @@ async fn s08_a_request_at_zero_is_held_until_an_instance_appears() {
     let load = bench.load("r1");
     assert_eq!((load.waiting, load.in_flight, load.arrivals), (1, 0, 1));
     tokio::time::sleep(Duration::from_millis(60)).await;
-    bench.ingress.publish(table("r1", revision(80, &["i1"])));
+    bench.publish(table("r1", revision(80, &["i1"])));
 
     assert_eq!(in_time("the answer", answer).await.unwrap().unwrap().status(), 200);
     let record = bench.record().await;
@@ -45,7 +45,7 @@ async fn s08_waiting_requests_are_served_in_the_order_of_their_arrival() {
     let bench = Arc::new(bench().await);
     let (gate, address) = Gate::serve().await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(1, &[])));
+    bench.publish(table("r1", revision(1, &[])));
     let paths = ["/0", "/1", "/2", "/3", "/4", "/5"];
     let mut tasks = Vec::new();
     for path in paths {
@@ -53,7 +53,7 @@ async fn s08_waiting_requests_are_served_in_the_order_of_their_arrival() {
         until("it waits", || bench.load("r1").waiting as usize == tasks.len()).await;
     }
     gate.let_go(paths.len());
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     for task in tasks {
         assert_eq!(in_time("an answer", task).await.unwrap().0, 200);
     }
@@ -64,7 +64,7 @@ async fn s08_waiting_requests_are_served_in_the_order_of_their_arrival() {
 #[tokio::test]
 async fn s08_control_is_woken_for_each_instance_that_is_needed_and_for_no_other_request() {
     let bench = Arc::new(bench().await);
-    bench.ingress.publish(table("r1", revision(3, &[])));
+    bench.publish(table("r1", revision(3, &[])));
     let mut changes = bench.ingress.changes();
     let mut woken = Vec::new();
     let mut tasks = Vec::new();
@@ -101,7 +101,7 @@ async fn s08_no_instance_ever_gets_more_requests_than_its_concurrency() {
         .await;
         bench.instance(name, address);
     }
-    bench.ingress.publish(table("r1", revision(2, &["i0"])));
+    bench.publish(table("r1", revision(2, &["i0"])));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let bench = bench.clone();
@@ -122,7 +122,7 @@ async fn s08_no_instance_ever_gets_more_requests_than_its_concurrency() {
     let sets: [&[&str]; 4] = [&["i0", "i1"], &["i1", "i2"], &["i2"], &["i0", "i1", "i2"]];
     let mut turn = 0;
     while clients.iter().any(|client| !client.is_finished()) {
-        bench.ingress.publish(table("r1", revision(2, sets[turn % sets.len()])));
+        bench.publish(table("r1", revision(2, sets[turn % sets.len()])));
         turn += 1;
         // An instance that was taken away only loses requests.
         let mut before = [u32::MAX; 3];
@@ -149,7 +149,7 @@ async fn s08_a_client_that_hangs_up_leaves_the_queue() {
     let mut bench = bench().await;
     let (gate, address) = Gate::serve().await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(1, &[])));
+    bench.publish(table("r1", revision(1, &[])));
     let mut leaver = TcpStream::connect(bench.address).await.unwrap();
     leaver.write_all(format!("GET /left HTTP/1.1\r\nhost: {HOST}\r\n\r\n").as_bytes()).await.unwrap();
     until("it waits", || bench.load("r1").waiting == 1).await;
@@ -167,7 +167,7 @@ async fn s08_a_client_that_hangs_up_leaves_the_queue() {
     assert_eq!(bench.record().await.outcome, Outcome::ClientGone);
 
     gate.let_go(1);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     assert_eq!(text(&bench.get("/stays").await), "/stays");
     assert_eq!(gate.seen(), ["/stays"]);
 }
@@ -177,7 +177,7 @@ async fn s08_after_the_longest_wait_control_says_why() {
     let mut bench = bench().await;
     let impatient =
         |refuse_late| RevisionRoute { max_wait: Duration::from_millis(80), refuse_late, ..revision(1, &[]) };
-    bench.ingress.publish(table("r1", impatient(Refusal::NoInstance)));
+    bench.publish(table("r1", impatient(Refusal::NoInstance)));
     let begun = Instant::now();
     let response = bench.get("/").await;
     assert!(begun.elapsed() >= Duration::from_millis(80));
@@ -190,10 +190,10 @@ async fn s08_after_the_longest_wait_control_says_why() {
     let message = "The request failed because the project exceeded its quota limit for \
                    run.googleapis.com/nvidia_l4_gpu_allocation_no_zonal_redundancy: ocr holds 1 of 1."
         .to_owned();
-    bench.ingress.publish(table("r1", impatient(Refusal::QuotaExceeded { message: message.clone() })));
+    bench.publish(table("r1", impatient(Refusal::QuotaExceeded { message: message.clone() })));
     let response = bench.get("/").await;
     assert_eq!((response.status().as_u16(), text(&response)), (503, message.as_str()));
-    bench.ingress.publish(table("r1", impatient(Refusal::ScalingFailed)));
+    bench.publish(table("r1", impatient(Refusal::ScalingFailed)));
     assert_eq!(bench.get("/").await.status(), 500);
 }
 
@@ -202,11 +202,11 @@ async fn s08_a_wait_that_control_prolongs_goes_on() {
     let bench = Arc::new(bench().await);
     bench.instance("i1", container::named("late").await);
     let short = RevisionRoute { max_wait: Duration::from_millis(100), ..revision(1, &[]) };
-    bench.ingress.publish(table("r1", short));
+    bench.publish(table("r1", short));
     let task = begin(&bench, "/", "r1").await;
-    bench.ingress.publish(table("r1", revision(1, &[])));
+    bench.publish(table("r1", revision(1, &[])));
     tokio::time::sleep(Duration::from_millis(200)).await;
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     assert_eq!(in_time("the answer", task).await.unwrap(), (200, "late".to_owned()));
 }
 
@@ -214,25 +214,25 @@ async fn s08_a_wait_that_control_prolongs_goes_on() {
 async fn s08_when_the_container_cannot_start_nobody_waits() {
     let bench = Arc::new(bench().await);
     bench.instance("i1", container::named("still here").await);
-    bench.ingress.publish(table("r1", revision(1, &[])));
+    bench.publish(table("r1", revision(1, &[])));
     let waiting = begin(&bench, "/", "r1").await;
     let message = "The container exited with code 1.".to_owned();
     let failing =
         RevisionRoute { refuse_now: Some(Refusal::CannotStart { message: message.clone() }), ..revision(1, &[]) };
-    bench.ingress.publish(table("r1", failing.clone()));
+    bench.publish(table("r1", failing.clone()));
     assert_eq!(in_time("the answer", waiting).await.unwrap(), (503, message.clone()));
     let response = bench.get("/").await;
     assert_eq!((response.status().as_u16(), text(&response)), (503, message.as_str()));
 
     let endpoints = revision(1, &["i1"]).endpoints;
-    bench.ingress.publish(table("r1", RevisionRoute { endpoints, ..failing }));
+    bench.publish(table("r1", RevisionRoute { endpoints, ..failing }));
     assert_eq!(text(&bench.get("/").await), "still here", "a free instance serves all the same");
 }
 
 #[tokio::test]
 async fn s08_a_full_queue_takes_nobody() {
     let bench = Arc::new(bench_with(Settings { max_waiting: 2, ..Settings::default() }).await);
-    bench.ingress.publish(table("r1", revision(1, &[])));
+    bench.publish(table("r1", revision(1, &[])));
     let first = begin(&bench, "/", "r1").await;
     let second = begin(&bench, "/", "r1").await;
     until("both wait", || bench.load("r1").waiting == 2).await;
@@ -245,29 +245,29 @@ async fn s08_a_full_queue_takes_nobody() {
 async fn s08_those_who_wait_for_a_revision_that_vanishes_take_the_new_route() {
     let bench = Arc::new(bench().await);
     bench.instance("i2", container::named("new").await);
-    bench.ingress.publish(table("r1", revision(1, &[])));
+    bench.publish(table("r1", revision(1, &[])));
     let moved = begin(&bench, "/", "r1").await;
     until("it waits", || bench.load("r1").waiting == 1).await;
-    bench.ingress.publish(table("r2", revision(1, &["i2"])));
+    bench.publish(table("r2", revision(1, &["i2"])));
     assert_eq!(in_time("the answer", moved).await.unwrap(), (200, "new".to_owned()));
     assert!(!bench.ingress.sample().contains_key(&key("r1")));
 
-    bench.ingress.publish(table("r3", revision(1, &[])));
+    bench.publish(table("r3", revision(1, &[])));
     let deleted = begin(&bench, "/", "r3").await;
     until("it waits", || bench.load("r3").waiting == 1).await;
-    bench.ingress.publish(tables(&[], &[]));
+    bench.publish(tables(&[], &[]));
     assert_eq!(in_time("the answer", deleted).await.unwrap().0, 404);
 }
 
 #[tokio::test]
 async fn s08_a_service_without_a_ready_revision_says_so() {
     let bench = bench().await;
-    bench.ingress.publish(tables(&[(HOST, route(&[]))], &[]));
+    bench.publish(tables(&[(HOST, route(&[]))], &[]));
     let response = bench.get("/").await;
     assert_eq!((response.status().as_u16(), text(&response)), (503, "Service Unavailable"));
     let message = "The image does not exist.".to_owned();
     let unready = Some(Refusal::CannotStart { message: message.clone() });
     let unready = homerun_ingress::Route { unready, ..route(&[]) };
-    bench.ingress.publish(tables(&[(HOST, unready)], &[]));
+    bench.publish(tables(&[(HOST, unready)], &[]));
     assert_eq!(text(&bench.get("/").await), message);
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 async fn s09_ambiguous_requests_are_refused_and_their_connection_closed() {
     let bench = bench().await;
     bench.instance("i1", container::named("reached").await);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     let heads = [
         format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
         format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello"),
@@ -55,14 +55,14 @@ async fn s09_garbage_and_early_ends_from_a_container_are_told_apart() {
         bench.instance(name, address);
     }
     for (name, reason) in [("garbage", "protocol error"), ("nothing", "connection termination")] {
-        bench.ingress.publish(table(name, revision(1, &[name])));
+        bench.publish(table(name, revision(1, &[name])));
         let response = bench.get("/").await;
         assert_eq!(response.status(), 503);
         assert!(text(&response).ends_with(&format!("reset reason: {reason}")), "{name}: {}", text(&response));
         let record = bench.record().await;
         assert!(record.message.unwrap().contains("the HTTP response was malformed or connection to the instance"));
     }
-    bench.ingress.publish(table("half", revision(1, &["half"])));
+    bench.publish(table("half", revision(1, &["half"])));
     let response = bench.open(request(Method::GET, "/", empty())).await.unwrap();
     assert_eq!(response.status(), 200);
     assert!(response.collect().await.is_err(), "the client sees that the body is not whole");
@@ -77,7 +77,7 @@ async fn s09_a_client_that_leaves_cancels_the_request_in_the_container() {
     let (gate, address) = container::Gate::serve().await;
     bench.instance("i1", address);
     bench.instance("i2", address);
-    bench.ingress.publish(tables(
+    bench.publish(tables(
         &[(HOST, route(&[("one", 100)])), ("two.test", route(&[("two", 100)]))],
         &[("one", revision(1, &["i1"])), ("two", h2c(&["i2"]))],
     ));
@@ -101,7 +101,7 @@ async fn s09_slow_headers_and_unused_connections_are_closed() {
     };
     let bench = bench_with(settings).await;
     bench.instance("i1", container::named("ok").await);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     let complete = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
     let cases = [("", 150), ("GET / HTTP/1.1\r\nx: ", 150), (complete.as_str(), 600)];
     for (bytes, least) in cases {
@@ -127,7 +127,7 @@ async fn s09_slow_headers_and_unused_connections_are_closed() {
 async fn s09_headers_that_are_too_large_are_refused() {
     let bench = bench_with(Settings { max_header_bytes: 16 * 1024, ..Settings::default() }).await;
     bench.instance("i1", container::named("ok").await);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     let with = |bytes: usize| {
         format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\nx: {}\r\n\r\n", "x".repeat(bytes))
     };
@@ -144,7 +144,7 @@ async fn s09_shutdown_lets_requests_end_and_cuts_off_the_rest() {
     let mut bench = bench_with(Settings { drain: Duration::from_millis(400), ..Settings::default() }).await;
     let (gate, address) = container::Gate::serve().await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(80, &["i1"])));
+    bench.publish(table("r1", revision(80, &["i1"])));
     let first = tokio::spawn(bench.http1().await.send_request(to(request(Method::GET, "/", empty()), HOST)));
     until("it is inside", || gate.inside.load(Ordering::SeqCst) == 1).await;
     let _unused = bench.http1().await;

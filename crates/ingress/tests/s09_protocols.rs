@@ -35,7 +35,7 @@ async fn grpc_like(request: Request<hyper::body::Incoming>) -> Response<AnyBody>
 async fn s09_http2_goes_through_both_ways_with_trailers() {
     let mut bench = bench().await;
     bench.instance("i1", container::serve(grpc_like).await);
-    bench.ingress.publish(table("r1", h2c(&["i1"])));
+    bench.publish(table("r1", h2c(&["i1"])));
     let mut sender = bench.http2().await;
     let mut calls = Vec::new();
     for _ in 0..10 {
@@ -80,7 +80,7 @@ async fn s09_http1_and_http2_translate_into_each_other() {
     let address = container::serve(echo).await;
     bench.instance("one", address);
     bench.instance("two", address);
-    bench.ingress.publish(tables(
+    bench.publish(tables(
         &[("one.test", route(&[("one", 100)])), ("two.test", route(&[("two", 100)]))],
         &[("one", revision(80, &["one"])), ("two", h2c(&["two"]))],
     ));
@@ -109,7 +109,7 @@ async fn s09_http1_trailers_pass_to_a_client_that_takes_them() {
     })
     .await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     let answer =
         bench.raw(&format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nte: trailers\r\nconnection: te, close\r\n\r\n")).await;
     assert!(answer.ends_with("2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n"), "{answer}");
@@ -135,7 +135,7 @@ async fn s09_a_websocket_is_carried_both_ways_and_holds_its_slot() {
     })
     .await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     let ask = Request::get("/chat")
         .header("connection", "keep-alive, Upgrade")
         .header("upgrade", "websocket")

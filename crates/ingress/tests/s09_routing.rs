@@ -21,7 +21,7 @@ async fn s09_the_host_decides_and_an_unknown_one_is_a_404() {
         bench.instance(name, container::named(name).await);
     }
     let tag = format!("next---{HOST}");
-    bench.ingress.publish(tables(
+    bench.publish(tables(
         &[
             (HOST, route(&[("old", 100), ("new", 0)])),
             (&tag, route(&[("new", 100)])),
@@ -54,13 +54,13 @@ async fn s09_a_split_is_exact_over_each_hundred_requests() {
         &[(HOST, route(&[("a", 90), ("b", 7), ("c", 3)]))],
         &[("a", revision(80, &["a"])), ("b", revision(80, &["b"])), ("c", revision(80, &["c"]))],
     );
-    bench.ingress.publish(split.clone());
+    bench.publish(split.clone());
     let mut sender = bench.http1().await;
     let mut counts: HashMap<Bytes, u32> = HashMap::new();
     for turn in 0..200 {
         if turn % 9 == 0 {
             // Publishing the same again does not begin the split anew.
-            bench.ingress.publish(split.clone());
+            bench.publish(split.clone());
         }
         sender.ready().await.unwrap();
         let response = sender.send_request(to(request(Method::GET, "/", empty()), HOST)).await.unwrap();
@@ -73,7 +73,7 @@ async fn s09_a_split_is_exact_over_each_hundred_requests() {
 async fn s09_connections_to_instances_are_used_again() {
     let bench = bench().await;
     bench.instance("i1", container::named("ok").await);
-    bench.ingress.publish(table("r1", revision(80, &["i1"])));
+    bench.publish(table("r1", revision(80, &["i1"])));
     for _ in 0..20 {
         assert_eq!(bench.get("/").await.status(), 200);
     }
@@ -90,7 +90,7 @@ async fn s09_a_container_sees_the_client_and_the_trace_and_no_headers_of_the_hop
     })
     .await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     let given = Request::get("/a%20b?c=d")
         .header("x-forwarded-for", "192.0.2.9")
         .header("connection", "x-secret")
@@ -131,7 +131,7 @@ async fn s09_head_and_empty_responses_keep_their_headers() {
     })
     .await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     let response = bench.send(request(Method::HEAD, "/", empty())).await;
     assert_eq!((response.headers()["content-length"].as_bytes(), response.body().len()), (&b"12"[..], 0));
     assert_eq!(bench.get("/none").await.status(), 204);
@@ -150,7 +150,7 @@ async fn s09_every_form_of_target_reaches_the_container() {
     .await;
     bench.instance("one", address);
     bench.instance("two", address);
-    bench.ingress.publish(tables(
+    bench.publish(tables(
         &[("one.test", route(&[("one", 100)])), ("two.test", route(&[("two", 100)]))],
         &[("one", revision(80, &["one"])), ("two", h2c(&["two"]))],
     ));

@@ -47,7 +47,7 @@ async fn s09_a_response_arrives_while_it_is_being_made() {
     })
     .await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
 
     let mut response = in_time("headers", bench.open(request(Method::GET, "/", empty()))).await.unwrap();
     for part in ["data: 1\n\n", "data: 2\n\n"] {
@@ -85,7 +85,7 @@ async fn s09_an_upload_streams_and_a_container_that_does_not_read_stops_the_clie
     })
     .await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
 
     let stream = TcpStream::connect(bench.address).await.unwrap();
     let (mut answer, mut upload) = stream.into_split();
@@ -136,7 +136,7 @@ async fn s09_a_client_that_does_not_read_stops_the_container() {
     })
     .await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     let response = in_time("headers", bench.open(request(Method::GET, "/", empty()))).await.unwrap();
     let mut before = usize::MAX;
     while before != written.load(Ordering::SeqCst) {
@@ -159,7 +159,7 @@ async fn s09_a_stream_that_outlasts_the_timeout_is_broken_off() {
     .await;
     bench.instance("i1", address);
     let timeout = Duration::from_millis(150);
-    bench.ingress.publish(table("r1", RevisionRoute { timeout, ..revision(1, &["i1"]) }));
+    bench.publish(table("r1", RevisionRoute { timeout, ..revision(1, &["i1"]) }));
     let mut response = in_time("headers", bench.open(request(Method::GET, "/", empty()))).await.unwrap();
     frames.send(data("begun")).await.unwrap();
     assert!(in_time("a part", response.frame()).await.unwrap().is_ok());
@@ -179,7 +179,7 @@ async fn s09_a_client_that_stops_reading_holds_its_slot_no_longer_than_the_timeo
     .await;
     bench.instance("i1", address);
     let timeout = Duration::from_millis(300);
-    bench.ingress.publish(table("r1", RevisionRoute { timeout, ..revision(1, &["i1"]) }));
+    bench.publish(table("r1", RevisionRoute { timeout, ..revision(1, &["i1"]) }));
     let _stalled = in_time("headers", bench.open(request(Method::GET, "/", empty()))).await.unwrap();
     let record = bench.record().await;
     assert_eq!(record.outcome, Outcome::TimedOut);
@@ -191,7 +191,7 @@ async fn s09_an_early_answer_to_an_upload_reaches_the_client() {
     let bench = bench().await;
     let address = container::serve(|_| async { Response::builder().status(413).body(full("too much")).unwrap() }).await;
     bench.instance("i1", address);
-    bench.ingress.publish(table("r1", revision(1, &["i1"])));
+    bench.publish(table("r1", revision(1, &["i1"])));
     let (frames, body) = piped();
     let ended = Arc::new(AtomicBool::new(false));
     let body = Dropped(ended.clone(), body).boxed();

@@ -8,7 +8,7 @@ use http::Request;
 use support::*;
 use tokio::sync::mpsc;
 
-fn private() -> homerun_ingress::RouteTable {
+fn private() -> homerun_ingress::ServiceRoutes {
     let route = Route { public: false, ..route(&[("r1", 100)]) };
     tables(&[(HOST, route)], &[("r1", revision(80, &["i1"]))])
 }
@@ -17,7 +17,7 @@ fn private() -> homerun_ingress::RouteTable {
 async fn s10_a_private_service_answers_only_who_may_invoke_it() {
     let mut bench = bench().await;
     bench.instance("i1", container::named("inside").await);
-    bench.ingress.publish(private());
+    bench.publish(private());
     let cases = [
         (None, 403, "Your client does not have permission to get URL <code>/secret</code> from this server."),
         (Some("Bearer nobody"), 401, "Your client does not have permission"),
@@ -60,7 +60,7 @@ async fn s10_the_container_does_not_get_a_token_it_could_use() {
     })
     .await;
     bench.instance("i1", address);
-    bench.ingress.publish(private());
+    bench.publish(private());
     let token = "Bearer owner.claims.signature";
     bench.send(Request::get("/").header("authorization", token).body(empty()).unwrap()).await;
     assert_eq!(heads.recv().await.unwrap()["authorization"], "Bearer owner.claims.SIGNATURE_REMOVED_BY_GOOGLE");
@@ -74,7 +74,7 @@ async fn s10_the_container_does_not_get_a_token_it_could_use() {
 async fn s10_nobody_is_asked_for_a_public_service() {
     let bench = bench().await;
     bench.instance("i1", container::named("open").await);
-    bench.ingress.publish(table("r1", revision(80, &["i1"])));
+    bench.publish(table("r1", revision(80, &["i1"])));
     let request = Request::get("/").header("authorization", "Bearer whatever").body(empty()).unwrap();
     assert_eq!(text(&bench.send(request).await), "open");
     assert!(bench.doorman.asked.lock().unwrap().is_empty());

@@ -54,8 +54,6 @@ pub struct Live {
     state: Mutex<LiveState>,
     /// Wakes the reconcile loop.
     pub reconcile: Notify,
-    /// Wakes the autoscale loop.
-    pub autoscale: Notify,
 }
 
 /// See [`Live`].

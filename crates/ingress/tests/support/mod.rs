@@ -131,6 +131,11 @@ impl Bench {
         self.machines.addresses.lock().unwrap().insert(name.into(), address);
     }
 
+    /// Publishes the service `hello`.
+    pub fn publish(&self, routes: ServiceRoutes) {
+        self.ingress.publish(&service("hello"), routes);
+    }
+
     pub fn stop(&mut self) {
         drop(self.stop.take());
     }
@@ -220,12 +225,12 @@ pub fn route(targets: &[(&str, u32)]) -> Route {
 }
 
 /// The service `hello` with everything on one revision.
-pub fn table(name: &str, revision: RevisionRoute) -> RouteTable {
+pub fn table(name: &str, revision: RevisionRoute) -> ServiceRoutes {
     tables(&[(HOST, route(&[(name, 100)]))], &[(name, revision)])
 }
 
-pub fn tables(hosts: &[(&str, Route)], revisions: &[(&str, RevisionRoute)]) -> RouteTable {
-    RouteTable {
+pub fn tables(hosts: &[(&str, Route)], revisions: &[(&str, RevisionRoute)]) -> ServiceRoutes {
+    ServiceRoutes {
         hosts: hosts.iter().map(|(host, route)| ((*host).to_owned(), Arc::new(route.clone()))).collect(),
         revisions: revisions.iter().map(|(name, revision)| (key(name), revision.clone())).collect(),
     }

@@ -149,15 +149,16 @@ fn exit_text(code: Option<i32>) -> String {
 }
 
 /// The status of a service, seeing its revisions.
-pub fn service(service: &Service, revisions: &[Revision], now: Timestamp) -> ServiceStatus {
+pub fn service(service: &Service, revisions: &[&Revision], now: Timestamp) -> ServiceStatus {
     if service.deleted_at.is_some() {
         return deleting(service, now);
     }
-    let own = |name: &RevisionName| revisions.iter().find(|r| &r.key.name == name && r.service == service.key.name);
+    let own = |name: &RevisionName| revisions.iter().copied().find(|revision| &revision.key.name == name);
     let newest = service.status.latest_created_revision.as_ref().and_then(own);
     let latest_ready = revisions
         .iter()
-        .filter(|revision| revision.service == service.key.name && revision.phase == Phase::Ready)
+        .copied()
+        .filter(|revision| revision.phase == Phase::Ready)
         .max_by_key(|revision| revision.generation);
     let traffic = serving(service, latest_ready, revisions);
     let mut conditions = service.status.conditions.clone();
@@ -227,10 +228,10 @@ fn routes_ready(service: &Service, traffic: &[ServingTarget], configurations: &C
 }
 
 /// The targets that can be served, every revision named.
-fn serving(service: &Service, latest_ready: Option<&Revision>, revisions: &[Revision]) -> Vec<ServingTarget> {
+fn serving(service: &Service, latest_ready: Option<&Revision>, revisions: &[&Revision]) -> Vec<ServingTarget> {
     let target = |target: &crate::traffic::TrafficTarget| {
         let revision = match &target.revision {
-            Some(name) => revisions.iter().find(|r| &r.key.name == name && r.phase == Phase::Ready),
+            Some(name) => revisions.iter().copied().find(|r| &r.key.name == name && r.phase == Phase::Ready),
             None => latest_ready,
         }?;
         Some(ServingTarget {

@@ -1,25 +1,30 @@
 //! What homerun must not forget: services, revisions, policies, projects.
 //!
-//! One embedded SQLite file. Every write is one transaction, durable when the call returns, guarded by
-//! the version that the caller read, and followed by a change signal. The statements are plain SQL that
-//! PostgreSQL takes too; only [`Store::open`] knows which database it is.
+//! One embedded SQLite file. Every write is one transaction, durable when the call returns and guarded by
+//! the version that the caller read. Services, revisions and policies are kept in memory too ([`intent`]),
+//! from where they are read; a write is seen there when it is durable, and loops are told which services
+//! it touches. The statements are plain SQL that PostgreSQL takes too; only [`Store::open`] knows which
+//! database it is.
 
 mod accounts;
+mod intent;
 mod policies;
 mod projects;
 mod revisions;
 mod services;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use homerun_model::iam::Policy;
+use homerun_model::names::{RevisionKey, ServiceKey};
 use rusqlite::Connection;
-use tokio::sync::watch;
+
+use intent::{Intent, Pending};
 
 pub use accounts::ServiceAccount;
+pub use intent::{Feed, ServiceIntent};
 pub use projects::StoredProject;
 
 /// The tables. Bodies are JSON of the model's types; columns are what queries need.
@@ -48,8 +53,9 @@ pub struct Store {
 
 struct Inner {
     connection: Mutex<Connection>,
-    writes: AtomicU64,
-    changes: watch::Sender<u64>,
+    /// Changed only by who holds the connection, so in the order of the transactions.
+    intent: RwLock<Intent>,
+    feeds: Mutex<Vec<Weak<Pending>>>,
     /// Every policy: each call and each private request asks for some.
     policies: RwLock<HashMap<String, Arc<Policy>>>,
 }
@@ -120,25 +126,38 @@ impl Store {
             .and_then(|()| connection.execute_batch(SCHEMA))
             .map_err(failed)?;
         let policies = policies::read_all(&connection)?;
+        let mut intent = Intent::default();
+        services::read_all(&connection, &mut intent)?;
+        revisions::read_all(&connection, &mut intent)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 connection: Mutex::new(connection),
-                writes: AtomicU64::new(0),
-                changes: watch::Sender::new(0),
+                intent: RwLock::new(intent),
+                feeds: Mutex::default(),
                 policies: RwLock::new(policies),
             }),
         })
     }
 
-    /// Fires after every change of a service, revision, project or policy that a user made.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.inner.changes.subscribe()
+    /// A feed of its own for a loop; it begins with every service.
+    pub fn feed(&self) -> Feed {
+        let pending = Arc::new(Pending::default());
+        // First, so that no write falls between the two.
+        self.feeds().push(Arc::downgrade(&pending));
+        pending.add(self.intent().all().map(|intent| intent.service.value.key.clone()));
+        Feed { pending }
     }
 
-    /// Counts the writes since the database was opened; who has read everything at a version need not
-    /// read again while it stays.
-    pub fn version(&self) -> u64 {
-        self.inner.writes.load(Ordering::SeqCst)
+    /// Those of the services that exist, with their revisions, as they are at one moment.
+    pub fn intents(&self, keys: &BTreeSet<ServiceKey>) -> Vec<Arc<ServiceIntent>> {
+        let intent = self.intent();
+        keys.iter().filter_map(|key| intent.get(key).cloned()).collect()
+    }
+
+    /// The services that revisions belong to.
+    pub fn owners<'a>(&self, revisions: impl IntoIterator<Item = &'a RevisionKey>) -> BTreeSet<ServiceKey> {
+        let intent = self.intent();
+        revisions.into_iter().filter_map(|key| intent.owner(key)).collect()
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -146,19 +165,53 @@ impl Store {
         self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn intent(&self) -> RwLockReadGuard<'_, Intent> {
+        self.inner.intent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn intent_mut(&self) -> RwLockWriteGuard<'_, Intent> {
+        self.inner.intent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn feeds(&self) -> MutexGuard<'_, Vec<Weak<Pending>>> {
+        self.inner.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs `work` in one transaction, durable when this returns.
     fn write<T>(&self, work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.write_then(work, |_, _| {})
+    }
+
+    /// Runs `work` in one transaction; once that is durable, `then` does the same to what is in memory,
+    /// before anybody else writes.
+    fn write_then<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
+        then: impl FnOnce(&mut Intent, &T),
+    ) -> Result<T> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         let value = work(&transaction)?;
         transaction.commit()?;
-        self.inner.writes.fetch_add(1, Ordering::SeqCst);
+        then(&mut self.intent_mut(), &value);
         Ok(value)
     }
 
-    fn signal(&self) {
-        self.inner.changes.send_modify(|count| *count += 1);
+    /// Tells the loops that a service is not as it was.
+    fn touch(&self, key: &ServiceKey) {
+        self.feeds().retain(|feed| feed.upgrade().inspect(|feed| feed.add([key.clone()])).is_some());
     }
+
+    /// Tells the loops that something has changed that may matter to every service.
+    fn signal(&self) {
+        let keys: Vec<ServiceKey> = self.intent().all().map(|intent| intent.service.value.key.clone()).collect();
+        self.feeds().retain(|feed| feed.upgrade().inspect(|feed| feed.add(keys.iter().cloned())).is_some());
+    }
+}
+
+/// A column that is read in place and is no text.
+fn not_text(error: rusqlite::types::FromSqlError) -> StoreError {
+    StoreError::Database(error.into())
 }
 
 /// The next number of a counter, from 1.

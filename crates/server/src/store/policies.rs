@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use homerun_model::iam::{Policy, Principal, Resource};
+use homerun_model::names::ServiceKey;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Result, Store, StoreError, next};
@@ -50,7 +51,10 @@ impl Store {
             policies.insert(resource.to_owned(), Arc::new(stored.clone()));
         }
         drop(policies);
-        self.signal();
+        match service_of(resource) {
+            Some(service) => self.touch(&service),
+            None => self.signal(),
+        }
         Ok(stored)
     }
 
@@ -58,6 +62,14 @@ impl Store {
     pub(super) fn forget_policy(&self, resource: &str) {
         self.inner.policies.write().unwrap_or_else(PoisonError::into_inner).remove(resource);
     }
+}
+
+/// The service whose policy is kept under a name, if it is a service's.
+fn service_of(policy: &str) -> Option<ServiceKey> {
+    let mut parts = policy.splitn(6, '/');
+    let mut after = |kind: &str| parts.next().filter(|part| *part == kind).and_then(|_| parts.next());
+    let (project, region, name) = (after("projects")?, after("locations")?, after("services")?);
+    Some(ServiceKey { project: project.into(), region: region.into(), name: name.into() })
 }
 
 pub(super) fn read_all(connection: &Connection) -> Result<HashMap<String, Arc<Policy>>> {

@@ -1,52 +1,57 @@
 //! Services in the store. Their status is written apart from what users say, so that the loops'
 //! findings never make a user's change conflict.
 
-use homerun_model::names::{ProjectId, Region, ServiceKey};
+use std::ops::Bound;
+
+use homerun_model::names::{ProjectId, Region, ServiceKey, ServiceName};
 use homerun_model::revision::Revision;
 use homerun_model::service::{Service, ServiceStatus};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, Transaction, params};
 
-use super::{Result, Store, StoreError, Versioned, next, revisions};
+use super::intent::Intent;
+use super::{Result, Store, StoreError, Versioned, next, not_text, revisions};
 
 impl Store {
     /// A service, if it exists.
     ///
     /// # Errors
-    /// When the database fails.
+    /// None at present: it is read from memory.
     pub fn service(&self, key: &ServiceKey) -> Result<Option<Versioned<Service>>> {
-        self.connection()
-            .prepare_cached(
-                "SELECT version, body, status FROM services WHERE project = ?1 AND region = ?2 AND name = ?3",
-            )?
-            .query_row(params![key.project.as_str(), key.region.as_str(), key.name.as_str()], columns)
-            .optional()?
-            .map(read)
-            .transpose()
+        Ok(self.intent().get(key).map(|intent| intent.service.clone()))
     }
 
-    /// The services of a project, ordered by name and region; of one region or of all.
+    /// Up to `limit` services of a project, of one region or of all, by name and region, those after a
+    /// key. Each comes with its key, `NAME/REGION`.
     ///
     /// # Errors
-    /// When the database fails.
-    pub fn services(&self, project: &ProjectId, region: Option<&Region>) -> Result<Vec<Versioned<Service>>> {
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT version, body, status FROM services WHERE project = ?1 AND (?2 IS NULL OR region = ?2) ORDER BY name, region",
-        )?;
-        let rows = statement.query_map(params![project.as_str(), region.map(Region::as_str)], columns)?;
-        rows.map(|row| read(row?)).collect()
+    /// None at present: they are read from memory.
+    pub fn services_page(
+        &self,
+        project: &ProjectId,
+        region: Option<&Region>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Versioned<Service>)>> {
+        let start = after.map_or(Bound::Unbounded, |after| {
+            let (name, region) = after.split_once('/').unwrap_or((after, ""));
+            Bound::Excluded((ServiceName::new(name), Region::new(region)))
+        });
+        let intent = self.intent();
+        let services = intent.from(project, start).map(|intent| &intent.service);
+        let wanted = services.filter(|service| region.is_none_or(|region| &service.value.key.region == region));
+        let keyed = wanted.map(|service| {
+            let key = &service.value.key;
+            (format!("{}/{}", key.name, key.region), service.clone())
+        });
+        Ok(keyed.take(limit).collect())
     }
 
     /// Every service of every project.
     ///
     /// # Errors
-    /// When the database fails.
+    /// None at present: they are read from memory.
     pub fn all_services(&self) -> Result<Vec<Versioned<Service>>> {
-        let connection = self.connection();
-        let mut statement =
-            connection.prepare_cached("SELECT version, body, status FROM services ORDER BY project, region, name")?;
-        let rows = statement.query_map([], columns)?;
-        rows.map(|row| read(row?)).collect()
+        Ok(self.intent().all().map(|intent| intent.service.clone()).collect())
     }
 
     /// Stores a user's change of a service together with the revision that it makes. `expected` is the
@@ -58,7 +63,7 @@ impl Store {
         let (body, status) = encode(service)?;
         let (project, region, name) =
             (service.key.project.as_str(), service.key.region.as_str(), service.key.name.as_str());
-        let version = self.write(|transaction| {
+        let work = |transaction: &Transaction<'_>| {
             let version = next(transaction, "version")?;
             let changed = match expected {
                 None => transaction.execute(
@@ -74,12 +79,16 @@ impl Store {
             if changed == 0 {
                 return Err(StoreError::Conflict);
             }
-            if let Some(revision) = revision {
-                revisions::insert(transaction, revision)?;
+            let made = revision.map(|revision| revisions::insert(transaction, revision)).transpose()?;
+            Ok((version, made))
+        };
+        let (version, _) = self.write_then(work, |intent, (version, made)| {
+            intent.put_service(Versioned { version: *version, value: service.clone() });
+            if let (Some(revision), Some(version)) = (revision, made) {
+                intent.put_revision(Versioned { version: *version, value: revision.clone() });
             }
-            Ok(version)
         })?;
-        self.signal();
+        self.touch(&service.key);
         Ok(version)
     }
 
@@ -89,14 +98,20 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn put_status(&self, key: &ServiceKey, version: u64, status: &ServiceStatus) -> Result<()> {
-        let status = serde_json::to_string(status)?;
-        self.write(|transaction| {
-            transaction.execute(
+        let body = serde_json::to_string(status)?;
+        let work = |transaction: &Transaction<'_>| {
+            Ok(transaction.execute(
                 "UPDATE services SET status = ?5 WHERE project = ?1 AND region = ?2 AND name = ?3 AND version = ?4",
-                params![key.project.as_str(), key.region.as_str(), key.name.as_str(), version, status],
-            )?;
-            Ok(())
-        })
+                params![key.project.as_str(), key.region.as_str(), key.name.as_str(), version, body],
+            )?)
+        };
+        self.write_then(work, |intent, changed| {
+            if *changed > 0 {
+                intent.put_status(key, status.clone());
+            }
+        })?;
+        self.touch(key);
+        Ok(())
     }
 
     /// Removes a service with its revisions and its policy.
@@ -104,29 +119,29 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn delete_service(&self, key: &ServiceKey) -> Result<()> {
-        self.write(|transaction| {
+        let work = |transaction: &Transaction<'_>| {
             let names = params![key.project.as_str(), key.region.as_str(), key.name.as_str()];
             transaction.execute("DELETE FROM services WHERE project = ?1 AND region = ?2 AND name = ?3", names)?;
             transaction.execute("DELETE FROM revisions WHERE project = ?1 AND region = ?2 AND service = ?3", names)?;
             transaction.execute("DELETE FROM policies WHERE resource = ?1", [key.to_string()])?;
             Ok(())
-        })?;
+        };
+        self.write_then(work, |intent, ()| intent.delete_service(key))?;
         self.forget_policy(&key.to_string());
-        self.signal();
+        self.touch(key);
         Ok(())
     }
 }
 
-type Columns = (u64, String, String);
-
-fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-}
-
-fn read((version, body, status): Columns) -> Result<Versioned<Service>> {
-    let mut value: Service = serde_json::from_str(&body)?;
-    value.status = serde_json::from_str(&status)?;
-    Ok(Versioned { version, value })
+pub(super) fn read_all(connection: &Connection, intent: &mut Intent) -> Result<()> {
+    let mut statement = connection.prepare("SELECT version, body, status FROM services")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let mut value: Service = serde_json::from_str(row.get_ref(1)?.as_str().map_err(not_text)?)?;
+        value.status = serde_json::from_str(row.get_ref(2)?.as_str().map_err(not_text)?)?;
+        intent.put_service(Versioned { version: row.get(0)?, value });
+    }
+    Ok(())
 }
 
 fn encode(service: &Service) -> Result<(String, String)> {

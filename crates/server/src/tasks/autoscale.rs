@@ -5,58 +5,87 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use homerun_model::names::RevisionKey;
+use homerun_model::names::{RevisionKey, ServiceKey};
 use homerun_model::plan::scale::{Sample, ScaleSpec, ScaleState, scale};
 use homerun_model::revision::{Phase, Revision};
 use homerun_model::service::Service;
 
 use crate::platform::Platform;
+use crate::store::Feed;
 
 /// Longest time between two looks.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What the loop remembers.
-#[derive(Default)]
 pub struct Autoscale {
-    states: BTreeMap<RevisionKey, ScaleState>,
+    feed: Feed,
+    /// Of each revision that its service addresses.
     specs: BTreeMap<RevisionKey, ScaleSpec>,
-    seen_store: Option<u64>,
+    /// Which of these a service has.
+    addressed: BTreeMap<ServiceKey, Vec<RevisionKey>>,
+    /// Those of the specs that want instances without any request.
+    kept: BTreeSet<RevisionKey>,
+    /// Of the revisions that have something to decide.
+    states: BTreeMap<RevisionKey, ScaleState>,
 }
 
 /// Runs until the task is dropped.
 pub async fn run(platform: Arc<Platform>) {
-    let mut store = platform.store.changes();
     let mut ingress = platform.ingress.changes();
-    let mut autoscale = Autoscale::default();
+    let mut autoscale = Autoscale::new(&platform);
     loop {
         autoscale.pass(&platform);
         tokio::select! {
-            _ = store.changed() => {}
+            () = autoscale.feed.changed() => {}
             _ = ingress.changed() => {}
-            () = platform.live.autoscale.notified() => {}
             () = tokio::time::sleep(TICK) => {}
         }
     }
 }
 
 impl Autoscale {
-    /// Looks once at what is asked for and wakes reconcile if the numbers wanted have changed.
+    /// A loop that has seen nothing yet.
+    pub fn new(platform: &Platform) -> Self {
+        Self {
+            feed: platform.store.feed(),
+            specs: BTreeMap::new(),
+            addressed: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            states: BTreeMap::new(),
+        }
+    }
+
+    /// Looks once at what is asked for and wakes reconcile if the numbers wanted have changed. Revisions
+    /// without instance, request and minimum want none and are not looked at.
     pub fn pass(&mut self, platform: &Platform) {
         self.refresh(platform);
         let now = platform.clock.now();
         let loads = platform.ingress.sample();
-        let mut desired = BTreeMap::new();
-        for (key, spec) in &self.specs {
-            let sample = loads.get(key).map_or_else(Sample::default, |load| Sample {
+        let mut running = BTreeMap::<RevisionKey, u32>::new();
+        for instance in platform.backend.list().iter().filter(|instance| !instance.state.is_over()) {
+            *running.entry(instance.spec.revision.clone()).or_default() += 1;
+        }
+        let known = self.states.keys().chain(&self.kept);
+        let keys: BTreeSet<RevisionKey> = loads.keys().chain(running.keys()).chain(known).cloned().collect();
+        let (mut desired, mut states) = (BTreeMap::new(), BTreeMap::new());
+        for key in keys {
+            let Some(spec) = self.specs.get(&key) else {
+                continue;
+            };
+            let sample = loads.get(&key).map_or_else(Sample::default, |load| Sample {
                 in_flight: load.in_flight,
                 waiting: load.waiting,
                 last_busy: load.last_busy,
             });
-            let state = self.states.remove(key).unwrap_or_else(|| ScaleState::seeded(running(platform, key), now));
+            let instances = running.get(&key).copied().unwrap_or(0);
+            let state = self.states.remove(&key).unwrap_or_else(|| ScaleState::seeded(instances, now));
             let (state, wanted) = scale(spec, state, &sample, now);
-            self.states.insert(key.clone(), state);
-            desired.insert(key.clone(), wanted);
+            if instances > 0 || wanted > 0 || loads.contains_key(&key) {
+                states.insert(key.clone(), state);
+                desired.insert(key, wanted);
+            }
         }
+        self.states = states;
         let mut live = platform.live.lock();
         if live.desired != desired {
             live.desired = desired;
@@ -65,28 +94,31 @@ impl Autoscale {
         }
     }
 
-    /// Reads the store again if a user or reconcile has changed something there.
+    /// Looks at the services that have changed.
     fn refresh(&mut self, platform: &Platform) {
-        let version = platform.store.version();
-        if self.seen_store == Some(version) {
-            return;
+        let changed = self.feed.take();
+        for revision in changed.iter().filter_map(|service| self.addressed.remove(service)).flatten() {
+            self.specs.remove(&revision);
+            self.kept.remove(&revision);
         }
-        let (Ok(services), Ok(revisions)) = (platform.store.all_services(), platform.store.all_revisions()) else {
-            tracing::error!("autoscale could not read the store; it tries again");
-            return;
-        };
-        self.seen_store = Some(version);
-        self.specs.clear();
-        for service in services.iter().map(|stored| &stored.value).filter(|service| service.deleted_at.is_none()) {
-            let addressed: BTreeSet<_> = service.status.traffic.iter().map(|target| &target.revision).collect();
-            for revision in revisions.iter().map(|stored| &stored.value) {
-                let own = revision.service_key() == service.key && revision.phase == Phase::Ready;
-                if own && addressed.contains(&revision.key.name) {
-                    self.specs.insert(revision.key.clone(), spec(platform, service, revision));
-                }
+        for intent in platform.store.intents(&changed) {
+            let service = &intent.service.value;
+            if service.deleted_at.is_some() {
+                continue;
             }
+            let is_addressed =
+                |revision: &Revision| service.status.traffic.iter().any(|target| target.revision == revision.key.name);
+            let mut addressed = Vec::new();
+            for revision in intent.revisions().filter(|r| r.phase == Phase::Ready && is_addressed(r)) {
+                let spec = spec(platform, service, revision);
+                if spec.min > 0 {
+                    self.kept.insert(revision.key.clone());
+                }
+                self.specs.insert(revision.key.clone(), spec);
+                addressed.push(revision.key.clone());
+            }
+            self.addressed.insert(service.key.clone(), addressed);
         }
-        self.states.retain(|key, _| self.specs.contains_key(key));
     }
 }
 
@@ -110,12 +142,4 @@ fn spec(platform: &Platform, service: &Service, revision: &Revision) -> ScaleSpe
         concurrency: template.concurrency.unwrap_or(settings.default_concurrency).max(1),
         idle_timeout: TimeDelta::seconds(i64::from(idle)),
     }
-}
-
-/// Instances that a revision has already, for one that is looked at for the first time.
-fn running(platform: &Platform, key: &RevisionKey) -> u32 {
-    let of_key = |instance: &&homerun_model::instance::ObservedInstance| {
-        &instance.spec.revision == key && !instance.state.is_over()
-    };
-    platform.backend.list().iter().filter(of_key).count() as u32
 }

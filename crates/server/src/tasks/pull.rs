@@ -53,9 +53,7 @@ fn say(platform: &Platform, key: &RevisionKey, text: &str) {
     };
     if let Some(revision) = status::progress(&stored.value, "Deploying", text, platform.clock.now()) {
         // Progress that could not be written is progress not shown; the pull itself goes on.
-        if platform.store.update_revision(&revision).is_ok() {
-            platform.live.reconcile.notify_one();
-        }
+        let _ = platform.store.update_revision(&revision);
     }
 }
 

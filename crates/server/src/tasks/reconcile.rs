@@ -2,14 +2,17 @@
 //!
 //! Each pass reads intent (services, revisions, the numbers that autoscale wants) and reality (the
 //! backend's instances, requests in flight), lets the model judge and plan, carries the plan out, and
-//! publishes what ingress and the API show.
+//! publishes what ingress and the API show. It looks only at the services that have changed since the
+//! pass before and at those of which something lives, so its cost does not grow with what is stored; the
+//! first pass looks at all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use homerun_model::instance::{InstanceState, ObservedInstance};
-use homerun_model::names::{InstanceId, RevisionKey};
+use homerun_ingress::ServiceRoutes;
+use homerun_model::instance::{InstanceSpec, InstanceState, ObservedInstance};
+use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use homerun_model::plan::place::Ledger;
 use homerun_model::plan::rollout::{self, Action, Intent, Seen};
 use homerun_model::plan::status;
@@ -20,7 +23,7 @@ use super::pull::Pulls;
 use super::{back_off, routes};
 use crate::ids;
 use crate::platform::Platform;
-use crate::store::{StoreError, Versioned};
+use crate::store::{Feed, ServiceIntent, StoreError};
 
 /// Longest time between two passes.
 const TICK: Duration = Duration::from_secs(1);
@@ -28,34 +31,26 @@ const TICK: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The loop's own memory; all of it can be lost.
-#[derive(Default)]
 pub struct Reconcile {
-    intent: Snapshot,
+    feed: Feed,
+    /// Services that the next pass looks at even if nobody changes them.
+    unsettled: BTreeSet<ServiceKey>,
     pulls: Pulls,
     /// Instances whose end or readiness has been noted already.
     noted: BTreeSet<InstanceId>,
 }
 
-/// What users want, as last read.
-#[derive(Default)]
-struct Snapshot {
-    version: Option<u64>,
-    services: Vec<Versioned<Service>>,
-    revisions: Vec<Revision>,
-}
-
 /// Runs until the task is dropped.
 pub async fn run(platform: Arc<Platform>) {
-    let mut store = platform.store.changes();
     let mut backend = platform.backend.changes();
     let mut ingress = platform.ingress.changes();
-    let mut reconcile = Reconcile::default();
+    let mut reconcile = Reconcile::new(&platform);
     loop {
         if let Err(error) = reconcile.pass(&platform).await {
             tracing::error!(error = &error as &dyn std::error::Error, "a pass of reconcile failed; it tries again");
         }
         tokio::select! {
-            _ = store.changed() => {}
+            () = reconcile.feed.changed() => {}
             _ = backend.changed() => {}
             _ = ingress.changed() => {}
             () = platform.live.reconcile.notified() => {}
@@ -65,31 +60,60 @@ pub async fn run(platform: Arc<Platform>) {
 }
 
 impl Reconcile {
+    /// A loop that has seen nothing yet.
+    pub fn new(platform: &Platform) -> Self {
+        Self {
+            feed: platform.store.feed(),
+            unsettled: BTreeSet::new(),
+            pulls: Pulls::default(),
+            noted: BTreeSet::new(),
+        }
+    }
+
     /// One pass.
     ///
     /// # Errors
     /// When the store fails; what was not done is done by the next pass.
     pub async fn pass(&mut self, platform: &Arc<Platform>) -> Result<(), StoreError> {
-        let version = platform.store.version();
-        if self.intent.version != Some(version) {
-            self.intent.services = platform.store.all_services()?;
-            self.intent.revisions = platform.store.all_revisions()?.into_iter().map(|stored| stored.value).collect();
-            self.intent.version = Some(version);
-        }
         let instances = platform.backend.list();
-        self.note(platform, &instances);
-        self.judge(platform, &instances)?;
-        for revision in &self.intent.revisions {
-            if revision.phase == Phase::Deploying && revision.images.is_empty() {
-                self.pulls.begin(platform, revision);
+        let mut keys = self.feed.take();
+        keys.append(&mut self.unsettled);
+        keys.extend(instances.iter().map(|instance| service_key(&instance.spec)));
+        let desired: Vec<RevisionKey> = platform.live.lock().desired.keys().cloned().collect();
+        keys.extend(platform.store.owners(&desired));
+        let done = self.settle(platform, &keys, &instances).await;
+        if done.is_err() {
+            self.feed.put_back(keys);
+        }
+        done
+    }
+
+    /// Does what the services need.
+    async fn settle(
+        &mut self,
+        platform: &Arc<Platform>,
+        keys: &BTreeSet<ServiceKey>,
+        instances: &[ObservedInstance],
+    ) -> Result<(), StoreError> {
+        self.note(platform, instances);
+        judge(platform, keys, instances)?;
+        for intent in platform.store.intents(keys) {
+            for revision in intent.revisions().filter(|revision| revision.phase == Phase::Deploying) {
+                if revision.images.is_empty() {
+                    self.pulls.begin(platform, revision);
+                }
             }
         }
-        self.act(platform, &instances).await;
-        self.judge(platform, &instances)?;
+        act(platform, keys, instances).await;
+        judge(platform, keys, instances)?;
         let instances = platform.backend.list();
-        self.write_status(platform)?;
-        routes::publish(platform, self.intent.services.iter().map(|s| &s.value), &self.intent.revisions, &instances);
-        self.finish_deletions(platform, &instances)
+        write_status(platform, keys)?;
+        let intents = platform.store.intents(keys);
+        for intent in &intents {
+            routes::publish(platform, intent, &instances);
+        }
+        self.unsettled = unsettled(platform, &intents, &instances);
+        finish_deletions(platform, keys, &intents, &instances)
     }
 
     /// Remembers how long starts take and which revisions fail.
@@ -109,10 +133,10 @@ impl Reconcile {
                     live.failures.remove(key);
                 }
                 InstanceState::Failed(failure) => {
-                    let Some(revision) = self.intent.revisions.iter().find(|revision| &revision.key == key) else {
+                    let Ok(Some(revision)) = platform.store.revision(key) else {
                         continue;
                     };
-                    let message = status::explain(revision, failure).1;
+                    let message = status::explain(&revision.value, failure).1;
                     tracing::warn!(instance = %id, service = %instance.spec.service, "{message}");
                     let failures = back_off::add(live.failures.get(key), message, now);
                     live.failures.insert(key.clone(), failures);
@@ -123,132 +147,152 @@ impl Reconcile {
         self.noted.retain(|id| instances.iter().any(|instance| &instance.spec.id == id));
         live.draining.retain(|id| instances.iter().any(|instance| &instance.spec.id == id));
     }
+}
 
-    /// Lets deploying revisions become ready or fail.
-    fn judge(&mut self, platform: &Platform, instances: &[ObservedInstance]) -> Result<(), StoreError> {
-        let now = platform.clock.now();
-        let denied = platform.live.lock().denied.clone();
-        for revision in &mut self.intent.revisions {
+/// Lets deploying revisions become ready or fail.
+fn judge(platform: &Platform, keys: &BTreeSet<ServiceKey>, instances: &[ObservedInstance]) -> Result<(), StoreError> {
+    let now = platform.clock.now();
+    let denied = platform.live.lock().denied.clone();
+    for intent in platform.store.intents(keys) {
+        for revision in intent.revisions() {
             let Some(next) = status::judge(revision, instances, denied.get(&revision.key), now) else {
                 continue;
             };
             match platform.store.update_revision(&next) {
-                Ok(()) => *revision = next,
-                // Its service was deleted meanwhile; the next pass won't see it.
-                Err(StoreError::Conflict) => {}
+                // It was deleted meanwhile.
+                Ok(()) | Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error),
             }
-            platform.live.autoscale.notify_one();
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    async fn act(&self, platform: &Arc<Platform>, instances: &[ObservedInstance]) {
-        let now = platform.clock.now();
-        let in_flight: BTreeMap<InstanceId, u32> = instances
+async fn act(platform: &Arc<Platform>, keys: &BTreeSet<ServiceKey>, instances: &[ObservedInstance]) {
+    let now = platform.clock.now();
+    let in_flight: BTreeMap<InstanceId, u32> = instances
+        .iter()
+        .map(|instance| (instance.spec.id.clone(), platform.ingress.in_flight(&instance.spec.id)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let services = platform.store.intents(keys);
+    let plan = {
+        let mut live = platform.live.lock();
+        let intents: Vec<Intent<'_>> = services
             .iter()
-            .map(|instance| (instance.spec.id.clone(), platform.ingress.in_flight(&instance.spec.id)))
-            .filter(|(_, count)| *count > 0)
+            .flat_map(|service| wanted_revisions(service))
+            .map(|revision| Intent {
+                revision,
+                wanted: live.desired.get(&revision.key).copied().unwrap_or_else(|| running(instances, &revision.key)),
+                may_start: live.failures.get(&revision.key).is_none_or(|failures| back_off::until(failures) <= now)
+                    && !revision.images.is_empty(),
+            })
+            .filter(|intent| intent.wanted > 0 || intent.revision.phase == Phase::Deploying)
             .collect();
-        let plan = {
-            let mut live = platform.live.lock();
-            let intents: Vec<Intent<'_>> = self
-                .wanted_revisions()
-                .map(|revision| Intent {
-                    revision,
-                    wanted: live
-                        .desired
-                        .get(&revision.key)
-                        .copied()
-                        .unwrap_or_else(|| running(instances, &revision.key)),
-                    may_start: live.failures.get(&revision.key).is_none_or(|failures| back_off::until(failures) <= now)
-                        && !revision.images.is_empty(),
-                })
-                .collect();
-            let seen = Seen { instances, draining: &live.draining, in_flight: &in_flight };
-            let mut ledger = Ledger::new(platform.gpus.devices.clone(), instances);
-            let plan = rollout::rollout(&intents, seen, (&mut ledger, &platform.gpus.quotas), now, &mut new_id);
-            live.denied = plan.denied;
-            for action in &plan.actions {
-                match action {
-                    Action::Drain(id) => drop(live.draining.insert(id.clone())),
-                    Action::Keep(id) => drop(live.draining.remove(id)),
-                    _ => {}
-                }
-            }
-            plan.actions
-        };
-        let drained = plan.iter().any(|action| matches!(action, Action::Drain(_)));
-        for action in plan {
-            carry_out(platform, action).await;
-        }
-        if drained {
-            // An instance that is idle already can be stopped as soon as the routes without it are out.
-            platform.live.reconcile.notify_one();
-        }
-    }
-
-    /// Revisions that may have instances: those being proven and those that their service addresses.
-    fn wanted_revisions(&self) -> impl Iterator<Item = &Revision> {
-        let serving = self.serving();
-        let alive: BTreeSet<_> = self.alive().map(|service| service.key.clone()).collect();
-        self.intent.revisions.iter().filter(move |revision| {
-            alive.contains(&revision.service_key())
-                && (revision.phase == Phase::Deploying || serving.contains(&revision.key))
-        })
-    }
-
-    /// Revisions that a service addresses, by traffic or by a tag.
-    fn serving(&self) -> BTreeSet<RevisionKey> {
-        let of = |service: &Service| {
-            let (project, region) = (service.key.project.clone(), service.key.region.clone());
-            let names = service.status.traffic.iter().map(|target| target.revision.clone());
-            names
-                .map(move |name| RevisionKey { project: project.clone(), region: region.clone(), name })
-                .collect::<Vec<_>>()
-        };
-        self.alive().flat_map(of).collect()
-    }
-
-    fn alive(&self) -> impl Iterator<Item = &Service> {
-        self.intent.services.iter().map(|stored| &stored.value).filter(|service| service.deleted_at.is_none())
-    }
-
-    fn write_status(&mut self, platform: &Platform) -> Result<(), StoreError> {
-        let now = platform.clock.now();
-        for service in &mut self.intent.services {
-            let status = status::service(&service.value, &self.intent.revisions, now);
-            if status != service.value.status {
-                platform.store.put_status(&service.value.key, service.version, &status)?;
-                service.value.status = status;
-                platform.live.autoscale.notify_one();
+        let seen = Seen { instances, draining: &live.draining, in_flight: &in_flight };
+        let mut ledger = Ledger::new(platform.gpus.devices.clone(), instances);
+        let plan = rollout::rollout(&intents, seen, (&mut ledger, &platform.gpus.quotas), now, &mut new_id);
+        live.denied = plan.denied;
+        for action in &plan.actions {
+            match action {
+                Action::Drain(id) => drop(live.draining.insert(id.clone())),
+                Action::Keep(id) => drop(live.draining.remove(id)),
+                _ => {}
             }
         }
-        let serving = self.serving();
-        for revision in &mut self.intent.revisions {
-            let Some(next) = status::activity(revision, serving.contains(&revision.key), now) else {
+        plan.actions
+    };
+    let drained = plan.iter().any(|action| matches!(action, Action::Drain(_)));
+    for action in plan {
+        carry_out(platform, action).await;
+    }
+    if drained {
+        // An instance that is idle already can be stopped as soon as the routes without it are out.
+        platform.live.reconcile.notify_one();
+    }
+}
+
+/// Revisions that may have instances: those being proven and those that their service addresses.
+fn wanted_revisions(intent: &ServiceIntent) -> impl Iterator<Item = &Revision> {
+    let service = &intent.service.value;
+    intent.revisions().filter(|revision| {
+        service.deleted_at.is_none() && (revision.phase == Phase::Deploying || addresses(service, revision))
+    })
+}
+
+/// Whether a service addresses a revision of its own, by traffic or by a tag.
+fn addresses(service: &Service, revision: &Revision) -> bool {
+    service.deleted_at.is_none() && service.status.traffic.iter().any(|target| target.revision == revision.key.name)
+}
+
+fn write_status(platform: &Platform, keys: &BTreeSet<ServiceKey>) -> Result<(), StoreError> {
+    let now = platform.clock.now();
+    for intent in platform.store.intents(keys) {
+        let revisions: Vec<&Revision> = intent.revisions().collect();
+        let service = &intent.service.value;
+        let status = status::service(service, &revisions, now);
+        if status != service.status {
+            platform.store.put_status(&service.key, intent.service.version, &status)?;
+        }
+    }
+    for intent in platform.store.intents(keys) {
+        for revision in intent.revisions() {
+            let Some(next) = status::activity(revision, addresses(&intent.service.value, revision), now) else {
                 continue;
             };
-            if platform.store.update_revision(&next).is_ok() {
-                *revision = next;
+            match platform.store.update_revision(&next) {
+                Ok(()) | Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Removes deleted services of which nothing runs any more.
-    fn finish_deletions(&self, platform: &Platform, instances: &[ObservedInstance]) -> Result<(), StoreError> {
-        for service in self.intent.services.iter().map(|stored| &stored.value).filter(|s| s.deleted_at.is_some()) {
-            let key = &service.key;
-            let runs = instances.iter().any(|instance| {
-                let of = &instance.spec;
-                of.service == key.name && of.revision.project == key.project && of.revision.region == key.region
-            });
-            if !runs {
-                platform.store.delete_service(key)?;
-            }
+/// The services that time or the backend may change, not only a write to the store.
+fn unsettled(
+    platform: &Platform,
+    intents: &[Arc<ServiceIntent>],
+    instances: &[ObservedInstance],
+) -> BTreeSet<ServiceKey> {
+    let now = platform.clock.now();
+    let live = platform.live.lock();
+    let moves = |revision: &Revision| {
+        revision.phase == Phase::Deploying
+            || live.denied.contains_key(&revision.key)
+            || live.failures.get(&revision.key).is_some_and(|failures| back_off::until(failures) > now)
+    };
+    let keyed = intents.iter().map(|intent| (&intent.service.value, intent));
+    let moving = keyed.filter(|(service, intent)| service.deleted_at.is_some() || intent.revisions().any(moves));
+    let living = instances.iter().map(|instance| service_key(&instance.spec));
+    moving.map(|(service, _)| service.key.clone()).chain(living).collect()
+}
+
+/// Removes deleted services of which nothing runs any more, and the routes of those that are gone.
+fn finish_deletions(
+    platform: &Platform,
+    keys: &BTreeSet<ServiceKey>,
+    intents: &[Arc<ServiceIntent>],
+    instances: &[ObservedInstance],
+) -> Result<(), StoreError> {
+    let present: BTreeSet<&ServiceKey> = intents.iter().map(|intent| &intent.service.value.key).collect();
+    for gone in keys.iter().filter(|key| !present.contains(key)) {
+        platform.ingress.publish(gone, ServiceRoutes::default());
+    }
+    for service in intents.iter().map(|intent| &intent.service.value).filter(|s| s.deleted_at.is_some()) {
+        if !instances.iter().any(|instance| service_key(&instance.spec) == service.key) {
+            platform.store.delete_service(&service.key)?;
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// The service that an instance belongs to.
+fn service_key(spec: &InstanceSpec) -> ServiceKey {
+    ServiceKey {
+        project: spec.revision.project.clone(),
+        region: spec.revision.region.clone(),
+        name: spec.service.clone(),
     }
 }
 

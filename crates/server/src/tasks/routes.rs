@@ -1,10 +1,9 @@
-//! The route table as ingress needs it.
+//! A service's routes as ingress needs them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homerun_ingress::{Endpoint, Refusal, RevisionRoute, Route, RouteTable, Target};
+use homerun_ingress::{Endpoint, Refusal, RevisionRoute, Route, ServiceRoutes, Target};
 use homerun_model::condition::{self, ConditionType};
 use homerun_model::iam;
 use homerun_model::instance::{InstanceState, ObservedInstance};
@@ -14,32 +13,32 @@ use homerun_model::service::Service;
 
 use super::back_off;
 use crate::platform::{LiveState, Platform};
+use crate::store::ServiceIntent;
 
 /// A request waits at least this long for an instance before it is refused, as on Cloud Run.
 const LEAST_WAIT: Duration = Duration::from_secs(10);
 /// And this many times as long as starts take on average.
 const STARTS_TO_WAIT: f64 = 3.5;
 
-/// Makes the route table and hands it to ingress.
-pub(super) fn publish<'a>(
-    platform: &Platform,
-    services: impl Iterator<Item = &'a Service>,
-    revisions: &[Revision],
-    instances: &[ObservedInstance],
-) {
-    let mut table = RouteTable { hosts: HashMap::new(), revisions: HashMap::new() };
-    for service in services.filter(|service| service.deleted_at.is_none()) {
-        add_hosts(platform, service, &mut table);
+/// Makes a service's routes and hands them to ingress. Revisions that the service does not address have
+/// none: whoever still waits for one takes the service's new route.
+pub(super) fn publish(platform: &Platform, intent: &ServiceIntent, instances: &[ObservedInstance]) {
+    let mut routes = ServiceRoutes::default();
+    let service = &intent.service.value;
+    if service.deleted_at.is_none() {
+        add_hosts(platform, service, &mut routes);
+        let live = platform.live.lock();
+        for revision in intent.revisions().filter(|revision| revision.phase == Phase::Ready) {
+            if service.status.traffic.iter().any(|target| target.revision == revision.key.name) {
+                let route = revision_route(platform, &live, revision, instances);
+                routes.revisions.insert(revision.key.clone(), route);
+            }
+        }
     }
-    let live = platform.live.lock();
-    for revision in revisions.iter().filter(|revision| revision.phase == Phase::Ready) {
-        table.revisions.insert(revision.key.clone(), revision_route(platform, &live, revision, instances));
-    }
-    drop(live);
-    platform.ingress.publish(table);
+    platform.ingress.publish(&service.key, routes);
 }
 
-fn add_hosts(platform: &Platform, service: &Service, table: &mut RouteTable) {
+fn add_hosts(platform: &Platform, service: &Service, routes: &mut ServiceRoutes) {
     let key = |name: &homerun_model::names::RevisionName| RevisionKey {
         project: service.key.project.clone(),
         region: service.key.region.clone(),
@@ -50,11 +49,11 @@ fn add_hosts(platform: &Platform, service: &Service, table: &mut RouteTable) {
     let route = |targets| Arc::new(Route { service: service.key.clone(), public, targets, unready: unready(service) });
     let shares = service.status.traffic.iter().filter(|target| target.percent > 0);
     let targets = shares.map(|target| Target { revision: key(&target.revision), percent: target.percent }).collect();
-    table.hosts.insert(platform.host(&service.key, None), route(targets));
+    routes.hosts.insert(platform.host(&service.key, None), route(targets));
     for target in &service.status.traffic {
         if let Some(tag) = &target.tag {
             let all = vec![Target { revision: key(&target.revision), percent: 100 }];
-            table.hosts.insert(platform.host(&service.key, Some(tag)), route(all));
+            routes.hosts.insert(platform.host(&service.key, Some(tag)), route(all));
         }
     }
 }
