@@ -28,7 +28,7 @@ const HELP: &str = "\
 /sleep?ms=N                answers after N ms
 /stream?chunks=N&ms=M      N chunks, M ms apart
 /status?code=N             answers with that status
-/log?line=TEXT&stream=S    writes a line to stdout or stderr
+/log?line=TEXT&stream=S    writes a line to stdout or stderr; with &times=N, N times
 /write?path=P&bytes=N      writes a file of N bytes and reports how that went
 /connect?to=HOST:PORT      opens a TCP connection and reports how that went
 /exit?code=N               exits at once, without an answer
@@ -276,14 +276,22 @@ fn log(exchange: &mut Exchange) -> io::Result<()> {
     let Some(line) = exchange.parameter("line")? else {
         return Ok(());
     };
-    match exchange
-        .query
-        .get("stream")
-        .map_or("stdout", String::as_str)
-    {
-        "stdout" => say(io::stdout(), &line),
-        "stderr" => say(io::stderr(), &line),
+    let times = if exchange.query.contains_key("times") {
+        let Some(times) = exchange.number("times")? else {
+            return Ok(());
+        };
+        times
+    } else {
+        1
+    };
+    let stream = exchange.query.get("stream").map(String::as_str);
+    let mut to: Box<dyn Write> = match stream.unwrap_or("stdout") {
+        "stdout" => Box::new(io::stdout()),
+        "stderr" => Box::new(io::stderr()),
         _ => return exchange.text(400, "stream= is stdout or stderr\n"),
+    };
+    for _ in 0..times {
+        say(&mut to, &line);
     }
     exchange.text(200, "logged\n")
 }

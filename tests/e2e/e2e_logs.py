@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import threading
+import time
 import unittest
 from urllib.parse import quote
 
@@ -118,6 +119,33 @@ class Logs(unittest.TestCase):
         wrong = HOME.homerun(*read, "--log-filter", "thud=1")
         self.assertEqual(wrong.returncode, 1)
         self.assertIn('filter: at character 1: there is no field "thud"', wrong.stderr)
+
+    def test_s12_a_container_that_logs_all_it_can_harms_nobody(self):
+        flood = HOME.deploy("flood")
+        line = "z" * 990
+        # 300 MB; homerun takes at most 64 MiB per second from a container.
+        writer = subprocess.Popen(
+            ["curl", "-sS", "--max-time", "120", "-o", "/dev/null", "-w", "%{http_code}", f"{flood}/log?line={line}&times=300000"],
+            stdout=subprocess.PIPE, text=True, env=clean_env(),
+        )
+        sent, slowest = 0, 0.0
+        while writer.poll() is None:
+            begun = time.monotonic()
+            self.assertEqual(curl(f"{URL}/log?line=beside-{sent}")[0], 200)
+            slowest = max(slowest, time.monotonic() - begun)
+            sent += 1
+            time.sleep(0.02)
+        self.assertEqual(writer.communicate()[0], "200", "the container itself goes on too")
+        self.assertGreater(sent, 20)
+        self.assertLess(slowest, 5, "requests to another service")
+        beside = ["run", "services", "logs", "read", "hello", "--log-filter"]
+        beside += ['log_id("run.googleapis.com/stdout") AND textPayload:"beside-"']
+        eventually("the other service has lost no line",
+            lambda: len(succeed(HOME.homerun(*beside)).stdout.splitlines()) == sent)
+        told = ["run", "services", "logs", "read", "flood", "--log-filter", '"were dropped" AND severity=WARNING']
+        eventually("an entry counts what was dropped", lambda: "log entries" in succeed(HOME.homerun(*told)).stdout)
+        size = sum(file.stat().st_size for file in (HOME.data / "logs").glob("*/*/flood/*"))
+        self.assertLessEqual(size, 64 << 20, "no more than a service may keep")
 
     def test_s12_homerun_tails_the_log(self):
         command = [stack.BINARY, "run", "services", "logs", "tail", "hello", "--log-filter", "NOT httpRequest:*"]

@@ -2,17 +2,20 @@
 //!
 //! A container's standard streams are FIFOs in its folder, open for reading and writing on its side, so
 //! they outlive homerun: while nobody reads, a container that writes much waits, and the next homerun
-//! reads on.
+//! reads on. One that writes more than anybody could keep waits too, rather than taking homerun's
+//! processor.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use homerun_model::instance::InstanceSpec;
 use nix::sys::stat::Mode;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::{LogLine, LogSink, LogStream};
 
@@ -20,6 +23,9 @@ use crate::{LogLine, LogSink, LogStream};
 const LONGEST_LINE: usize = 256 << 10;
 /// Bytes that are read at once, at least.
 const READ_BYTES: usize = 16 << 10;
+/// Most bytes of a stream that are read per [`TICK`], 64 MiB per second.
+const TICK_BYTES: usize = (64 << 20) / 20;
+const TICK: Duration = Duration::from_millis(50);
 /// Ends a line that was cut.
 const CUT: &str = " [cut: the line is longer than 256 KiB]";
 
@@ -43,16 +49,25 @@ pub(super) fn follow(
             sink.line(LogLine { spec: &spec, container: &container, stream, time: chrono::Utc::now(), text });
         };
         let mut lines = Lines { buffer: Vec::with_capacity(READ_BYTES), cutting: false };
+        let (mut tick, mut bytes) = (Instant::now() + TICK, 0);
         loop {
             tokio::select! {
                 biased;
-                read = pipe.read_buf(&mut lines.buffer) => if read.is_err() { break },
+                read = pipe.read_buf(&mut lines.buffer) => match read {
+                    Ok(count) => bytes += count,
+                    Err(_) => break,
+                },
                 _ = over.wait_for(|over| *over) => {
                     drain(&pipe, &mut lines, &tell);
                     break;
                 }
             }
             lines.hand_on(&tell);
+            if Instant::now() >= tick {
+                (tick, bytes) = (Instant::now() + TICK, 0);
+            } else if bytes >= TICK_BYTES {
+                tokio::time::sleep_until(tick).await;
+            }
         }
         lines.hand_on(&tell);
         if !lines.buffer.is_empty() && !lines.cutting {

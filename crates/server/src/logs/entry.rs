@@ -83,7 +83,8 @@ impl Dropped {
         let mut entry = blank("run.googleapis.com%2Fvarlog%2Fsystem", self.revision.as_ref(), now);
         entry.severity = Severity::Warning;
         entry.text_payload = Some(format!(
-            "{} log entries ({} bytes) were dropped: they came faster than the {} MiB per second that a service may log.",
+            "{} log entries ({} bytes) were dropped: they came faster than the {} MiB per second that a service may log, or \
+             than the disk took them.",
             self.entries,
             self.bytes,
             rate >> 20

@@ -13,7 +13,7 @@ mod segment;
 mod tests;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,8 +29,14 @@ use crate::config::LogsConfig;
 use entry::{Dropped, Line};
 use writer::Writer;
 
-/// Most bytes that wait for the writer, of all services together.
+/// Most bytes that wait for the writer, of all services together, besides everybody's [`SHARE_BYTES`].
 const QUEUE_BYTES: u64 = 64 << 20;
+/// The same of one service.
+const SERVICE_QUEUE_BYTES: u64 = 16 << 20;
+/// Bytes of a service that may wait whatever others do.
+const SHARE_BYTES: u64 = 64 << 10;
+/// Bytes of a service that are written before it is another's turn.
+const TURN_BYTES: u64 = 1 << 20;
 /// What an entry takes besides its text, roughly, so that many empty lines count too.
 const ENTRY_BYTES: u64 = 200;
 /// A service may be ahead of its rate by what it may write in this time: programs write much when they start.
@@ -65,13 +71,15 @@ struct Queues {
     ready: Vec<ServiceKey>,
     /// Services that have lost something that no entry tells about yet.
     dropping: Vec<ServiceKey>,
-    /// Bytes of all items.
+    /// Bytes of all services' items, those that are being written included.
     bytes: u64,
     closed: bool,
 }
 
 struct Queue {
-    items: Vec<Item>,
+    /// With their sizes.
+    items: VecDeque<(u64, Item)>,
+    /// Bytes of the items, those that are being written included.
     bytes: u64,
     /// Bytes that the service may still write now.
     allowance: u64,
@@ -90,6 +98,7 @@ enum Item {
 struct Batch {
     service: ServiceKey,
     items: Vec<Item>,
+    bytes: u64,
 }
 
 impl Logs {
@@ -153,7 +162,9 @@ impl Shared {
         let queues = &mut *queues;
         let queue = queues.services.entry(service.clone()).or_insert_with(|| Queue::new(self.burst(), now));
         queue.refill(now, self.rate, self.burst());
-        if bytes > queue.allowance || queues.bytes + bytes > QUEUE_BYTES {
+        let fits = queue.bytes + bytes <= SERVICE_QUEUE_BYTES
+            && (queues.bytes + bytes <= QUEUE_BYTES || queue.bytes + bytes <= SHARE_BYTES);
+        if bytes > queue.allowance || !fits {
             if queue.drop_one(now, revision, bytes) {
                 queues.dropping.push(service);
                 self.woken.notify_one();
@@ -163,7 +174,7 @@ impl Shared {
         queue.allowance -= bytes;
         queue.bytes += bytes;
         queues.bytes += bytes;
-        queue.items.push(item());
+        queue.items.push_back((bytes, item()));
         if queue.items.len() == 1 {
             queues.ready.push(service);
             self.woken.notify_one();
@@ -188,11 +199,20 @@ impl Shared {
         }
     }
 
+    /// Makes room again for what has been written.
+    fn written(&self, service: &ServiceKey, bytes: u64) {
+        let mut queues = self.lock();
+        queues.bytes -= bytes;
+        if let Some(queue) = queues.services.get_mut(service) {
+            queue.bytes -= bytes;
+        }
+    }
+
     /// Forgets services that have been quiet for so long that nothing about them needs to be known.
     fn forget_quiet(&self) {
         let now = Instant::now();
         self.lock().services.retain(|_, queue| {
-            !queue.items.is_empty() || queue.dropped.is_some() || now.duration_since(queue.refilled) < BURST
+            queue.bytes > 0 || queue.dropped.is_some() || now.duration_since(queue.refilled) < BURST
         });
     }
 }
@@ -201,16 +221,26 @@ impl Queues {
     fn drain(&mut self, now: Instant) -> Vec<Batch> {
         let mut batches = Vec::new();
         for service in std::mem::take(&mut self.ready) {
-            if let Some(queue) = self.services.get_mut(&service) {
-                self.bytes -= std::mem::take(&mut queue.bytes);
-                batches.push(Batch { service, items: std::mem::take(&mut queue.items) });
+            let Some(queue) = self.services.get_mut(&service) else { continue };
+            let (mut items, mut bytes) = (Vec::new(), 0);
+            while bytes < TURN_BYTES
+                && let Some((size, item)) = queue.items.pop_front()
+            {
+                bytes += size;
+                items.push(item);
             }
+            if queue.items.is_empty() {
+                queue.items.shrink_to(64);
+            } else {
+                self.ready.push(service.clone());
+            }
+            batches.push(Batch { service, items, bytes });
         }
         for service in std::mem::take(&mut self.dropping) {
             let Some(queue) = self.services.get_mut(&service) else { continue };
             match queue.dropped.take() {
                 Some((since, dropped)) if self.closed || now.duration_since(since) >= TELL_DROPPED_AFTER => {
-                    batches.push(Batch { service, items: vec![Item::Dropped(dropped)] });
+                    batches.push(Batch { service, items: vec![Item::Dropped(dropped)], bytes: 0 });
                 }
                 early => {
                     queue.dropped = early;
@@ -224,7 +254,7 @@ impl Queues {
 
 impl Queue {
     fn new(burst: u64, now: Instant) -> Self {
-        Self { items: Vec::new(), bytes: 0, allowance: burst, refilled: now, dropped: None }
+        Self { items: VecDeque::new(), bytes: 0, allowance: burst, refilled: now, dropped: None }
     }
 
     fn refill(&mut self, now: Instant, rate: u64, burst: u64) {

@@ -1,7 +1,7 @@
 //! The thread that writes logs, turns their files and removes what is too much or too old.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use homerun_api::logging::LogEntry;
 use homerun_model::names::ServiceKey;
 
 use super::segment::{self, Segment, Span};
-use super::{Batch, Item, Shared, entry};
+use super::{Item, Shared, entry};
 use crate::clock::Clock;
 use crate::config::LogsConfig;
 
@@ -22,8 +22,8 @@ const SEGMENT_BYTES: u64 = 1 << 20;
 const SEGMENTS: u64 = 16;
 /// Age at which a file is turned however small it is, so that what is too old can go.
 const SEGMENT_AGE: TimeDelta = TimeDelta::days(1);
-/// Files that are held open.
-const OPEN_FILES: usize = 128;
+/// Bytes that are written at once, about.
+const WRITE_BYTES: usize = 256 << 10;
 /// Pause between two looks at what is kept, and bytes written after which the next look comes earlier.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_AFTER_BYTES: u64 = 64 << 20;
@@ -44,15 +44,16 @@ pub(super) struct Writer {
     warned: Option<Instant>,
 }
 
-/// A file that is being written.
+/// A file that is being written. It is opened for each write: there may be more services than open files.
 struct Open {
-    file: File,
     path: PathBuf,
     first: i64,
+    /// Bytes, those that wait included.
     size: u64,
     /// `None` while it is empty.
     span: Option<Span>,
-    used: Instant,
+    /// Lines that wait to be written.
+    waiting: Vec<u8>,
 }
 
 /// An entry, ready for the file.
@@ -73,7 +74,8 @@ impl Writer {
         let mut next_sweep = Instant::now();
         while let Some(batches) = source.take(next_sweep) {
             for batch in batches {
-                self.write(batch, source.rate);
+                self.write(&batch.service, batch.items, source.rate);
+                source.written(&batch.service, batch.bytes);
             }
             if Instant::now() >= next_sweep || self.written >= SWEEP_AFTER_BYTES {
                 let swept = self.sweep();
@@ -93,25 +95,40 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: Batch, rate: u64) {
+    fn write(&mut self, service: &ServiceKey, items: Vec<Item>, rate: u64) {
+        let outcome = self.append(service, items, rate);
+        if outcome.is_err() {
+            // What the file holds now is not known.
+            self.open.remove(service);
+        }
+        self.report(outcome);
+    }
+
+    fn append(&mut self, service: &ServiceKey, items: Vec<Item>, rate: u64) -> io::Result<()> {
         let now = self.clock.now();
         let oldest = self.oldest(now);
-        let Batch { service, items } = batch;
-        let mut records = Vec::with_capacity(items.len());
         for item in items {
             let entry = match item {
                 Item::Line(line) => line.entry(oldest),
                 Item::Request(record) => entry::request(*record, &service.project, &self.scheme),
                 Item::Dropped(dropped) => dropped.entry(now, rate),
             };
-            records.extend(self.record(entry, now));
+            let record = self.record(entry, now)?;
+            let turn_at = self.segment_bytes();
+            let mut open = self.opened(service, record.received)?;
+            if open.size > 0 && open.size + record.line.len() as u64 > turn_at {
+                self.turn(service)?;
+                open = self.opened(service, record.received)?;
+            }
+            open.take(&record);
+            if open.waiting.len() >= WRITE_BYTES {
+                let written = open.flush()?;
+                self.written += written;
+            }
         }
-        let outcome = self.append(&service, &records);
-        if outcome.is_err() {
-            // What the file holds now is not known.
-            self.open.remove(&service);
-        }
-        self.report(outcome);
+        let flushed = self.open.get_mut(service).map_or(Ok(0), Open::flush)?;
+        self.written += flushed;
+        Ok(())
     }
 
     /// Entries received before this are too old.
@@ -120,75 +137,44 @@ impl Writer {
     }
 
     /// Gives the entry its time of receipt and its id.
-    fn record(&mut self, mut entry: LogEntry, now: DateTime<Utc>) -> Option<Record> {
+    fn record(&mut self, mut entry: LogEntry, now: DateTime<Utc>) -> io::Result<Record> {
         let timestamp = nanos(entry.timestamp);
         self.received = nanos(now).max(self.received + 1).max(timestamp);
         entry.receive_timestamp = DateTime::from_timestamp_nanos(self.received);
         if entry.insert_id.is_empty() {
             entry.insert_id = format!("{:016x}", self.received);
         }
-        let mut line = serde_json::to_vec(&entry).ok()?;
+        let mut line = serde_json::to_vec(&entry)?;
         line.push(b'\n');
-        Some(Record { line, received: self.received, timestamp })
-    }
-
-    fn append(&mut self, service: &ServiceKey, records: &[Record]) -> io::Result<()> {
-        let mut rest = records;
-        while let Some(head) = rest.first() {
-            let turn_at = self.segment_bytes();
-            let open = self.opened(service, head.received)?;
-            // As many as there is room for, and at least one.
-            let mut bytes = Vec::new();
-            let mut taken = 0;
-            for record in rest {
-                if taken > 0 && open.size + (bytes.len() + record.line.len()) as u64 > turn_at {
-                    break;
-                }
-                bytes.extend_from_slice(&record.line);
-                open.cover(record.received, record.timestamp);
-                taken += 1;
-            }
-            open.file.write_all(&bytes)?;
-            open.size += bytes.len() as u64;
-            let full = open.size >= turn_at || taken < rest.len();
-            self.written += bytes.len() as u64;
-            rest = &rest[taken..];
-            if full {
-                self.turn(service)?;
-            }
-        }
-        Ok(())
+        Ok(Record { line, received: self.received, timestamp })
     }
 
     fn segment_bytes(&self) -> u64 {
         SEGMENT_BYTES.min((u64::from(self.config.service_mib.get()) << 20) / SEGMENTS)
     }
 
-    /// The service's open file; a new one begins at `received`.
+    /// The file that the service's entries go to; a new one begins at `received`.
     fn opened(&mut self, service: &ServiceKey, received: i64) -> io::Result<&mut Open> {
         if !self.open.contains_key(service) {
-            if self.open.len() >= OPEN_FILES {
-                let longest = self.open.iter().min_by_key(|(_, open)| open.used).map(|(key, _)| key.clone());
-                self.open.remove(&longest.unwrap_or_else(|| service.clone()));
-            }
             let folder = segment::folder(&self.dir, service);
             fs::create_dir_all(&folder)?;
             let last = segment::list(&folder)?.into_iter().rfind(|segment| segment.span.is_none());
             let open = match last {
                 Some(segment) => Open::again(segment)?,
-                None => Open::new(&folder, received)?,
+                None => Open::new(folder.join(segment::open_name(received)), received),
             };
             self.open.insert(service.clone(), open);
         }
-        let open = self.open.get_mut(service).ok_or(io::ErrorKind::NotFound)?;
-        open.used = Instant::now();
-        Ok(open)
+        self.open.get_mut(service).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Closes the service's file, gives it its final name, and removes what the service has too much.
     fn turn(&mut self, service: &ServiceKey) -> io::Result<()> {
-        if let Some(Open { path, first, span: Some(span), .. }) = self.open.remove(service) {
-            fs::rename(&path, path.with_file_name(segment::complete_name(first, span)))?;
+        if let Some(mut open) = self.open.remove(service) {
+            self.written += open.flush()?;
+            if let Some(span) = open.span {
+                fs::rename(&open.path, open.path.with_file_name(segment::complete_name(open.first, span)))?;
+            }
         }
         let segments = segment::list(&segment::folder(&self.dir, service))?;
         // The next file comes on top of what is there.
@@ -268,29 +254,42 @@ impl Writer {
 }
 
 impl Open {
-    fn new(folder: &Path, first: i64) -> io::Result<Self> {
-        let path = folder.join(segment::open_name(first));
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
-        Ok(Self { file, path, first, size: 0, span: None, used: Instant::now() })
+    fn new(path: PathBuf, first: i64) -> Self {
+        Self { path, first, size: 0, span: None, waiting: Vec::new() }
     }
 
-    /// A file that an earlier homerun, or this one long ago, has begun. What a crash left of its last
-    /// line becomes a line of its own, which readers pass over.
+    /// A file that an earlier homerun has begun, or that an error has left behind. What a crash left of
+    /// its last line becomes a line of its own, which readers pass over.
     fn again(segment: Segment) -> io::Result<Self> {
-        let Segment { path, first, .. } = segment;
-        let content = fs::read(&path)?;
-        let file = OpenOptions::new().append(true).open(&path)?;
-        let mut open = Self { file, path, first, size: content.len() as u64, span: None, used: Instant::now() };
+        let content = fs::read(&segment.path)?;
+        let mut open = Self::new(segment.path, segment.first);
+        open.size = content.len() as u64;
         for line in content.split(|byte| *byte == b'\n') {
             if let Ok(entry) = serde_json::from_slice::<LogEntry>(line) {
                 open.cover(nanos(entry.receive_timestamp), nanos(entry.timestamp));
             }
         }
         if content.last().is_some_and(|byte| *byte != b'\n') {
-            open.file.write_all(b"\n")?;
+            open.waiting.push(b'\n');
             open.size += 1;
         }
         Ok(open)
+    }
+
+    fn take(&mut self, record: &Record) {
+        self.waiting.extend_from_slice(&record.line);
+        self.size += record.line.len() as u64;
+        self.cover(record.received, record.timestamp);
+    }
+
+    /// Writes what waits; how many bytes that was.
+    fn flush(&mut self) -> io::Result<u64> {
+        if self.waiting.is_empty() {
+            return Ok(0);
+        }
+        OpenOptions::new().append(true).create(true).open(&self.path)?.write_all(&self.waiting)?;
+        // Not cleared: most services write little, and there may be many.
+        Ok(std::mem::take(&mut self.waiting).len() as u64)
     }
 
     fn cover(&mut self, received: i64, timestamp: i64) {
