@@ -14,6 +14,8 @@ use crate::platform::Platform;
 /// Entries of a page where the request does not say, and at most.
 const PAGE_SIZE: usize = 50;
 const MAX_PAGE_SIZE: usize = 1000;
+/// Bytes of logs that are searched for a page; one that is not full by then has what was found.
+const SCAN_BYTES: u64 = 128 << 20;
 /// Most resources of a request.
 const MAX_RESOURCES: usize = 100;
 
@@ -39,7 +41,7 @@ pub fn list(
         return Err(ApiError::InvalidArgument(wrong));
     };
     let projects: Result<_, ApiError> = names.into_iter().map(|name| readable(platform, caller, name)).collect();
-    let query = Query { projects: projects?, filter, newest_first, after, limit };
+    let query = Query { projects: projects?, filter, newest_first, after, limit, scan_bytes: SCAN_BYTES };
     let dir = platform.config.data_dir.join("logs");
     let page = read::page(&dir, &platform.config.logs, &query, platform.clock.now())
         .map_err(|error| ApiError::Internal(format!("the logs in {} cannot be read: {error}", dir.display())))?;

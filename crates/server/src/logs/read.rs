@@ -20,8 +20,6 @@ use crate::config::LogsConfig;
 
 /// Most bytes of a page, as they are in files. A larger entry is a page of its own.
 const PAGE_BYTES: usize = 8 << 20;
-/// Bytes read after which a page ends early rather than being filled.
-const SCAN_BYTES: u64 = 128 << 20;
 
 /// What a page is to hold.
 #[derive(Debug, Clone)]
@@ -36,6 +34,8 @@ pub struct Query {
     pub after: Option<Position>,
     /// Most entries.
     pub limit: usize,
+    /// Bytes read after which the page ends early rather than being filled.
+    pub scan_bytes: u64,
 }
 
 /// A place between two entries: behind the one with this time and id, whether there is one or not.
@@ -75,7 +75,7 @@ pub fn page(dir: &Path, config: &LogsConfig, query: &Query, now: DateTime<Utc>) 
         }
         // A break must be behind where this page began, else the next page would begin there again.
         let progress = query.after.as_ref().is_none_or(|after| order.before(after, &bound));
-        if scanned >= SCAN_BYTES && progress {
+        if scanned >= query.scan_bytes && progress {
             return Ok(best.cut(bound));
         }
         scanned += source.segment.size;

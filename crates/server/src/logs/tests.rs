@@ -93,7 +93,7 @@ fn print(logs: &Logs, spec: &InstanceSpec, time: DateTime<Utc>, text: &str) {
 
 fn query(filter: &str, newest_first: bool, limit: usize) -> Query {
     let filter = Filter::parse(filter).expect(filter);
-    Query { projects: vec![ProjectId::new("demo")], filter, newest_first, after: None, limit }
+    Query { projects: vec![ProjectId::new("demo")], filter, newest_first, after: None, limit, scan_bytes: u64::MAX }
 }
 
 /// Every entry, page by page.
@@ -136,6 +136,7 @@ proptest! {
         lines in prop::collection::vec((0..3usize, 0..5000i64, any::<bool>(), 0..3000usize), 1..300),
         limit in 1..60usize,
         restart_at in 0..300usize,
+        scan_bytes in prop::sample::select(vec![1, 100_000, u64::MAX]),
     ) {
         let (dir, config, clock) = (tempfile::tempdir().expect("a folder"), small(), Standing::new());
         let mut logs = open(dir.path(), &config, &clock);
@@ -160,7 +161,8 @@ proptest! {
         };
         for newest_first in [false, true] {
             for filter in ["", "jsonPayload.wanted=true", "resource.labels.service_name=red"] {
-                let found = read_all(dir.path(), &config, &clock, query(filter, newest_first, limit));
+                let query = Query { scan_bytes, ..query(filter, newest_first, limit) };
+                let found = read_all(dir.path(), &config, &clock, query);
                 let mut wanted: Vec<_> = expected.iter().filter(|(_, _, service, wanted)| match filter {
                     "" => true,
                     "jsonPayload.wanted=true" => *wanted,
