@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use homerun_ingress::Outcome;
+use homerun_ingress::{Outcome, Route};
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use support::container;
@@ -42,6 +42,28 @@ async fn s09_the_host_decides_and_an_unknown_one_is_a_404() {
     let record = bench.record().await;
     assert_eq!((record.status, record.outcome, record.service), (404, Outcome::Refused, None));
     assert_eq!((record.host, record.path.as_str()), (HeaderValue::from_static("nobody.test"), "/missing?q=1"));
+}
+
+#[tokio::test]
+async fn b08_publishing_a_service_leaves_the_others_alone_and_those_at_rest_are_not_sampled() {
+    let bench = bench().await;
+    for name in ["one", "two"] {
+        bench.instance(name, container::named(name).await);
+    }
+    let other = |instances: &[&str]| {
+        let route = Route { service: service("other"), ..route(&[("two", 100)]) };
+        tables(&[("o.test", route)], &[("two", revision(80, instances))])
+    };
+    let get = async |host: &str| bench.send(to(request(Method::GET, "/", empty()), host)).await;
+    bench.ingress.publish(&service("other"), other(&[]));
+    bench.publish(table("one", revision(80, &["one"])));
+    assert_eq!(bench.ingress.sample().into_keys().collect::<Vec<_>>(), [key("one")], "nobody asks for the other");
+    bench.ingress.publish(&service("other"), other(&["two"]));
+    assert_eq!((text(&get(HOST).await), text(&get("o.test").await)), ("one", "two"));
+    assert_eq!(bench.load("two").arrivals, 1);
+    bench.publish(tables(&[], &[]));
+    assert_eq!((get(HOST).await.status().as_u16(), text(&get("o.test").await)), (404, "two"));
+    assert_eq!(bench.load("two").arrivals, 2);
 }
 
 #[tokio::test]

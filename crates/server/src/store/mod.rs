@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use homerun_model::iam::Policy;
 use homerun_model::names::{RevisionKey, ServiceKey};
 use rusqlite::Connection;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use intent::{Intent, Pending};
 
@@ -52,8 +53,10 @@ pub struct Store {
 }
 
 struct Inner {
-    connection: Mutex<Connection>,
-    /// Changed only by who holds the connection, so in the order of the transactions.
+    writer: Mutex<Connection>,
+    /// Apart from the writer, so that nobody who reads waits for the disk.
+    reader: Mutex<Connection>,
+    /// Changed only by who holds the writer, so in the order of the transactions.
     intent: RwLock<Intent>,
     feeds: Mutex<Vec<Weak<Pending>>>,
     /// Every policy: each call and each private request asks for some.
@@ -125,13 +128,16 @@ impl Store {
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
             .and_then(|()| connection.execute_batch(SCHEMA))
             .map_err(failed)?;
+        let reader = Connection::open(path).map_err(failed)?;
+        reader.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;").map_err(failed)?;
         let policies = policies::read_all(&connection)?;
         let mut intent = Intent::default();
         services::read_all(&connection, &mut intent)?;
         revisions::read_all(&connection, &mut intent)?;
         Ok(Self {
             inner: Arc::new(Inner {
-                connection: Mutex::new(connection),
+                writer: Mutex::new(connection),
+                reader: Mutex::new(reader),
                 intent: RwLock::new(intent),
                 feeds: Mutex::default(),
                 policies: RwLock::new(policies),
@@ -160,9 +166,9 @@ impl Store {
         revisions.into_iter().filter_map(|key| intent.owner(key)).collect()
     }
 
+    /// The connection for reading.
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        // A panic inside a transaction has rolled it back, so the connection is fit for use.
-        self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn intent(&self) -> RwLockReadGuard<'_, Intent> {
@@ -189,12 +195,15 @@ impl Store {
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
         then: impl FnOnce(&mut Intent, &T),
     ) -> Result<T> {
-        let mut connection = self.connection();
-        let transaction = connection.transaction()?;
-        let value = work(&transaction)?;
-        transaction.commit()?;
-        then(&mut self.intent_mut(), &value);
-        Ok(value)
+        away_from_tasks(|| {
+            // A panic inside a transaction has rolled it back, so the connection is fit for use.
+            let mut connection = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let transaction = connection.transaction()?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            then(&mut self.intent_mut(), &value);
+            Ok(value)
+        })
     }
 
     /// Tells the loops that a service is not as it was.
@@ -206,6 +215,14 @@ impl Store {
     fn signal(&self) {
         let keys: Vec<ServiceKey> = self.intent().all().map(|intent| intent.service.value.key.clone()).collect();
         self.feeds().retain(|feed| feed.upgrade().inspect(|feed| feed.add(keys.iter().cloned())).is_some());
+    }
+}
+
+/// Does what waits for the disk, without holding up the tasks that share this thread.
+fn away_from_tasks<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

@@ -144,8 +144,9 @@ pub(super) fn read_all(connection: &Connection, intent: &mut Intent) -> Result<(
     let mut statement = connection.prepare("SELECT version, body FROM revisions")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let value = serde_json::from_str(row.get_ref(1)?.as_str().map_err(not_text)?)?;
-        intent.put_revision(Versioned { version: row.get(0)?, value });
+        let value: Revision = serde_json::from_str(row.get_ref(1)?.as_str().map_err(not_text)?)?;
+        // The copy is smaller: a list that was parsed has room for more than is in it.
+        intent.put_revision(Versioned { version: row.get(0)?, value: value.clone() });
     }
     Ok(())
 }

@@ -139,7 +139,8 @@ pub(super) fn read_all(connection: &Connection, intent: &mut Intent) -> Result<(
     while let Some(row) = rows.next()? {
         let mut value: Service = serde_json::from_str(row.get_ref(1)?.as_str().map_err(not_text)?)?;
         value.status = serde_json::from_str(row.get_ref(2)?.as_str().map_err(not_text)?)?;
-        intent.put_service(Versioned { version: row.get(0)?, value });
+        // The copy is smaller: a list that was parsed has room for more than is in it.
+        intent.put_service(Versioned { version: row.get(0)?, value: value.clone() });
     }
     Ok(())
 }
