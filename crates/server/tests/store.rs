@@ -201,7 +201,7 @@ fn write_something(store: &Store, writer: usize, turn: usize) {
     let key = key(["a", "b", "c"][(turn + writer) % 3]);
     let present = store.service(&key).expect("read");
     let refused = match ((turn * 7 + writer) % 6, present) {
-        (5, _) if turn % 4 == 0 => store.delete_service(&key).err(),
+        (5, _) if turn.is_multiple_of(4) => store.delete_service(&key).err(),
         (4, _) => {
             store.revisions(&key).expect("read").first().and_then(|old| store.delete_revision(&old.value.key).err())
         }

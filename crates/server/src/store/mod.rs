@@ -219,6 +219,10 @@ impl Store {
 }
 
 /// Does what waits for the disk, without holding up the tasks that share this thread.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a write must be done when its call returns; the thread's other tasks go on elsewhere meanwhile"
+)]
 fn away_from_tasks<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
