@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -72,13 +73,30 @@ class Registry:
         self.child.stdout.close()
 
 
+def enter_own_network():
+    """Starts this program again in a new network namespace with only a loopback interface."""
+    if os.environ.get("HOMERUN_E2E_NETWORK") == "own":
+        succeed(run(["ip", "link", "set", "lo", "up"], clean_env()))
+        return
+    os.environ["HOMERUN_E2E_NETWORK"] = "own"
+    os.execvp("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv])
+
+
+def build_images(folder, names):
+    """Makes images of the examples. Before the network is left, since the ocr image is made of packages."""
+    for name in names:
+        done = subprocess.run([EXAMPLES / "build-image", name, folder / f"{name}.tar"], stdout=subprocess.DEVNULL)
+        if done.returncode != 0:
+            sys.exit(f"the image of examples/{name} could not be built")
+
+
 def clean_env(**more):
     """Nothing of the caller's but where programs are: no proxy, no other homerun, no gcloud settings."""
     return {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "HOME": os.environ.get("HOME", "/root"), "LC_ALL": "C.UTF-8", **more}
 
 
 class Stack:
-    """`homerun up` on free ports with a data directory of its own."""
+    """`homerun up` on free ports with a data directory of its own, and a registry if it is to have images."""
 
     def __init__(self, *flags, gpus="simulated:nvidia-l4=2", images=("hello",)):
         self.folder = Path(tempfile.mkdtemp(prefix="homerun-e2e-"))
@@ -89,7 +107,7 @@ class Stack:
         self.links, self.tables = links(), tables()
         self.seen = set()
         self.cgroups = set()
-        self.registry = Registry(self.folder / "registry", images)
+        self.registry = Registry(self.folder / "registry", images) if images else None
         RUNNING.append(self)
         try:
             self.start()
@@ -145,7 +163,8 @@ class Stack:
         finally:
             if self.server and self.server.poll() is None:
                 self.kill()
-            self.registry.end()
+            if self.registry:
+                self.registry.end()
             # One file system: should a mount be left, what is mounted must not be deleted.
             run(["rm", "-rf", "--one-file-system", self.folder], clean_env())
 
@@ -155,11 +174,15 @@ class Stack:
     # --- clients ---
 
     def gcloud(self, *arguments, text=None):
-        """The real client, pointed here by the exports of `homerun gcloud-env`."""
+        """The real client, pointed here."""
+        return run(["gcloud", *arguments], self.gcloud_env(), text)
+
+    def gcloud_env(self):
+        """An environment in which gcloud speaks to this homerun: the exports of `homerun gcloud-env`, no settings else."""
         exports = succeed(self.homerun("gcloud-env")).stdout
         env = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in exports.splitlines())
         env |= {"CLOUDSDK_CONFIG": str(self.folder / "gcloud"), "CLOUDSDK_CORE_DISABLE_PROMPTS": "1"}
-        return run(["gcloud", *arguments], clean_env(**env), text)
+        return clean_env(**env)
 
     def homerun(self, *arguments, text=None):
         """homerun's own client commands."""
@@ -179,6 +202,10 @@ class Stack:
         for instance in status["instances"]:
             self.remember(instance)
         return status
+
+    def identity_token(self, url):
+        """A token with which the owner may call a service that is not public."""
+        return succeed(self.homerun("auth", "print-identity-token", "--audiences", url)).stdout.strip()
 
     def service(self, name):
         return next((service for service in self.status()["services"] if service["name"] == name), None)
