@@ -69,7 +69,7 @@ class Cli(unittest.TestCase):
         succeed(HOME.homerun("run", "deploy", "private", "--image", "localhost/hello"))
         url = HOME.service("private")["url"]
         self.assertEqual(curl(url)[0], 403)
-        token = succeed(HOME.homerun("auth", "print-access-token")).stdout.strip()
+        token = HOME.identity_token(url)
         self.assertEqual(curl(url, "-H", f"Authorization: Bearer {token}")[0], 200)
 
     def test_a_deleted_service_is_gone(self):

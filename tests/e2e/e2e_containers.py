@@ -83,7 +83,7 @@ class Containers(unittest.TestCase):
             text = PAIR.replace("IMAGE", HOME.image("hello")).replace("WEB_LIMITS", web).replace("SIDE_LIMITS", side)
             succeed(HOME.homerun("run", "services", "replace", "-", text=text))
             url = HOME.service("pair")["url"]
-            token = succeed(HOME.homerun("auth", "print-access-token")).stdout.strip()
+            token = HOME.identity_token(url)
             seen = curl(f"{url}/gpu", "-H", f"Authorization: Bearer {token}")[1]
             self.assertEqual("no GPU in this container" not in seen, owner == "web", seen)
             revision = HOME.describe("pair")["status"]["latestReadyRevisionName"]
@@ -94,7 +94,7 @@ class Containers(unittest.TestCase):
 
     def test_s06_containers_of_an_instance_share_their_network(self):
         url = HOME.service("pair")["url"]
-        token = succeed(HOME.homerun("auth", "print-access-token")).stdout.strip()
+        token = HOME.identity_token(url)
         body = curl(f"{url}/connect?to=127.0.0.1:9090", "-H", f"Authorization: Bearer {token}")[1]
         self.assertTrue(json.loads(body)["ok"], body)
 

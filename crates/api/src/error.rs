@@ -40,12 +40,26 @@ pub enum ApiError {
     )]
     Unauthenticated,
     /// The caller may not.
-    #[error("Permission '{permission}' denied on resource '{resource}'.")]
+    #[error("Permission '{permission}' denied on resource '{resource}' (or resource may not exist).")]
     PermissionDenied {
         /// The permission that is missing.
         permission: String,
         /// What it is missing on.
         resource: String,
+    },
+    /// The caller may not let instances have a service account's identity, or there is no such account.
+    #[error("Permission 'iam.serviceaccounts.actAs' denied on service account {email} (or it may not exist).")]
+    ActAsDenied {
+        /// The service account's email.
+        email: String,
+    },
+    /// There is a service account of this id already.
+    #[error("Service account {id} already exists within project projects/{project}.")]
+    ServiceAccountExists {
+        /// The project's id.
+        project: String,
+        /// What stands before the `@`.
+        id: String,
     },
     /// The API is not enabled in the project.
     #[error(
@@ -89,14 +103,16 @@ impl ApiError {
     fn kind(&self) -> (u16, &'static str) {
         match self {
             Self::InvalidArgument(_) | Self::Malformed(_) => (400, "INVALID_ARGUMENT"),
-            Self::FailedPrecondition(_) => (400, "FAILED_PRECONDITION"),
+            // Not 501: gcloud tries again for half a minute after any 5xx, and then speaks of the network.
+            Self::FailedPrecondition(_) | Self::Unimplemented(_) => (400, "FAILED_PRECONDITION"),
             Self::Unauthenticated => (401, "UNAUTHENTICATED"),
-            Self::PermissionDenied { .. } | Self::ServiceDisabled { .. } => (403, "PERMISSION_DENIED"),
+            Self::PermissionDenied { .. } | Self::ActAsDenied { .. } | Self::ServiceDisabled { .. } => {
+                (403, "PERMISSION_DENIED")
+            }
             Self::NotFound { .. } => (404, "NOT_FOUND"),
-            Self::AlreadyExists { .. } => (409, "ALREADY_EXISTS"),
+            Self::AlreadyExists { .. } | Self::ServiceAccountExists { .. } => (409, "ALREADY_EXISTS"),
             Self::Conflict(_) => (409, "ABORTED"),
             Self::ResourceExhausted(_) => (429, "RESOURCE_EXHAUSTED"),
-            Self::Unimplemented(_) => (501, "UNIMPLEMENTED"),
             Self::Unavailable(_) => (503, "UNAVAILABLE"),
             Self::Internal(_) => (500, "INTERNAL"),
         }
@@ -134,9 +150,19 @@ impl ApiError {
                 "reason": "SERVICE_DISABLED", "domain": "googleapis.com",
                 "metadata": {"service": api, "consumer": format!("projects/{project}")},
             })),
+            Self::PermissionDenied { permission, resource } => Some(iam_denied(permission, resource)),
+            Self::ActAsDenied { email } => Some(iam_denied("iam.serviceAccounts.actAs", email)),
             _ => None,
         }
     }
+}
+
+fn iam_denied(permission: &str, resource: &str) -> Value {
+    json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "IAM_PERMISSION_DENIED", "domain": "iam.googleapis.com",
+        "metadata": {"permission": permission, "resource": resource},
+    })
 }
 
 fn bad_request(violations: Vec<Value>) -> Value {
@@ -188,6 +214,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn g22_a_refusal_names_permission_and_resource() {
+        let denied = ApiError::PermissionDenied { permission: "run.services.get".to_owned(), resource: "r".to_owned() };
+        let body = denied.body();
+        assert_eq!((denied.code(), &body["error"]["status"]), (403, &json!("PERMISSION_DENIED")));
+        assert_eq!(
+            body["error"]["message"],
+            "Permission 'run.services.get' denied on resource 'r' (or resource may not exist)."
+        );
+        let expected = json!({"permission": "run.services.get", "resource": "r"});
+        assert_eq!(body["error"]["details"][0]["metadata"], expected);
+    }
+
     /// Codes and names as google/rpc/code.proto pairs them.
     #[test]
     fn s01_each_kind_has_its_code_and_its_canonical_name() {
@@ -197,16 +236,10 @@ mod tests {
             (ApiError::NotFound { kind, name: name.clone() }, 404, "NOT_FOUND", "Service 'ocr' was not found."),
             (ApiError::AlreadyExists { kind, name }, 409, "ALREADY_EXISTS", "Service 'ocr' already exists."),
             (ApiError::Conflict(text()), 409, "ABORTED", "sentence"),
-            (
-                ApiError::PermissionDenied { permission: "run.services.get".to_owned(), resource: "r".to_owned() },
-                403,
-                "PERMISSION_DENIED",
-                "Permission 'run.services.get' denied on resource 'r'.",
-            ),
             (ApiError::FailedPrecondition(text()), 400, "FAILED_PRECONDITION", "sentence"),
             (ApiError::ResourceExhausted(text()), 429, "RESOURCE_EXHAUSTED", "sentence"),
             (ApiError::Internal(text()), 500, "INTERNAL", "sentence"),
-            (ApiError::Unimplemented(text()), 501, "UNIMPLEMENTED", "sentence"),
+            (ApiError::Unimplemented(text()), 400, "FAILED_PRECONDITION", "sentence"),
             (ApiError::Unavailable(text()), 503, "UNAVAILABLE", "sentence"),
         ] {
             assert_eq!(error.code(), code);

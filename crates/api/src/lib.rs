@@ -1,6 +1,7 @@
 //! Wire types of the published APIs and their conversion to and from the model.
 
 pub mod error;
+pub mod iam;
 pub mod logging;
 pub mod own;
 pub mod resource_manager;

@@ -110,3 +110,25 @@ pub struct Imported {
     /// `sha256:...` of its manifest.
     pub digest: String,
 }
+
+/// `POST /homerun/v1/tokens`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TokenRequest {
+    /// Email of the principal; the caller's own where absent.
+    pub account: Option<String>,
+    /// URL that an identity token is for; an access token for the API where absent.
+    pub audience: Option<String>,
+    /// How long it lives, in seconds; an hour where absent.
+    pub lifetime_seconds: Option<i64>,
+}
+
+/// The answer to [`TokenRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Token {
+    /// The token.
+    pub token: String,
+    /// When it expires.
+    pub expire_time: DateTime<Utc>,
+}

@@ -62,18 +62,32 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// The finished enabling of API `name`.
-    pub fn enabled(project_number: u64, name: &str) -> Self {
-        let service = Service::new(project_number, name, true);
-        Self {
-            name: "operations/noop.DONE_OPERATION".to_owned(),
-            done: true,
-            response: json!({
-                "@type": "type.googleapis.com/google.api.serviceusage.v1.EnableServiceResponse",
-                "service": service,
-            }),
-        }
+    /// The finished switching on or off of APIs.
+    pub fn switched(project_number: u64, names: &[&str], enabled: bool) -> Self {
+        let services: Vec<Service> = names.iter().map(|name| Service::new(project_number, name, enabled)).collect();
+        let kind = "type.googleapis.com/google.api.serviceusage.v1";
+        let response = match &services[..] {
+            [service] if enabled => json!({"@type": format!("{kind}.EnableServiceResponse"), "service": service}),
+            [service] => json!({"@type": format!("{kind}.DisableServiceResponse"), "service": service}),
+            many => json!({"@type": format!("{kind}.BatchEnableServicesResponse"), "services": many}),
+        };
+        Self { name: "operations/noop.DONE_OPERATION".to_owned(), done: true, response }
     }
+}
+
+/// `GET /v1/projects/P/services`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Services {
+    /// Those that are enabled.
+    pub services: Vec<Service>,
+}
+
+/// `POST /v1/projects/P/services:batchEnable`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct BatchEnable {
+    /// Names of APIs.
+    pub service_ids: Vec<String>,
 }
 
 #[cfg(test)]
@@ -87,7 +101,7 @@ mod tests {
             "config": {"name": "run.googleapis.com", "title": "Cloud Run Admin API"},
         });
         assert_eq!(serde_json::to_value(Service::new(7, "run.googleapis.com", true)).expect("JSON"), expected);
-        let operation = Operation::enabled(7, "run.googleapis.com");
+        let operation = Operation::switched(7, &["run.googleapis.com"], true);
         assert_eq!((operation.done, &operation.response["service"]), (true, &expected));
 
         let other = serde_json::to_value(Service::new(7, "x.example.com", false)).expect("JSON");

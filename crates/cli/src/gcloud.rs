@@ -4,17 +4,24 @@
 //! given host names below `localhost` that it never looks up, since its own proxy setting leads
 //! straight to homerun.
 
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
+use homerun_api::own::TokenRequest;
 
 use crate::Target;
 use crate::client::{self, CliError};
 
 /// The gcloud services that homerun answers for.
-const SERVICES: [&str; 7] =
-    ["run", "serviceusage", "logging", "iam", "cloudresourcemanager", "cloudquotas", "monitoring"];
+const SERVICES: [&str; 8] =
+    ["run", "serviceusage", "logging", "iam", "iamcredentials", "cloudresourcemanager", "cloudquotas", "monitoring"];
+
+/// How long the token of another account lives, in seconds: the longest that the server gives.
+const TOKEN_SECONDS: i64 = 12 * 3600;
 
 /// Flags of `homerun gcloud-env`.
 #[derive(Debug, Args)]
@@ -22,6 +29,9 @@ pub struct EnvArgs {
     /// Print `unset` lines that undo the exports
     #[arg(long)]
     unset: bool,
+    /// Call as somebody else: a person or a service account. Writes a token of theirs that lives 12 hours
+    #[arg(long, value_name = "EMAIL")]
+    account: Option<String>,
 }
 
 /// Flags of `homerun gcloud-setup`.
@@ -30,11 +40,14 @@ pub struct SetupArgs {
     /// Name of the gcloud configuration to write
     #[arg(long, default_value = "homerun")]
     configuration: String,
+    /// Call as somebody else: a person or a service account. Writes a token of theirs that lives 12 hours
+    #[arg(long, value_name = "EMAIL")]
+    account: Option<String>,
 }
 
-pub(crate) fn env(target: &Target, args: &EnvArgs) -> Result<(), CliError> {
+pub(crate) async fn env(target: &Target, args: &EnvArgs) -> Result<(), CliError> {
     let mut out = std::io::stdout();
-    for (section, name, value) in settings(target)? {
+    for (section, name, value) in settings(target, args.account.as_deref()).await? {
         let variable = format!("CLOUDSDK_{}_{}", section.to_uppercase(), name.to_uppercase());
         if args.unset {
             writeln!(out, "unset {variable}")?;
@@ -45,8 +58,8 @@ pub(crate) fn env(target: &Target, args: &EnvArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-pub(crate) fn setup(target: &Target, args: &SetupArgs) -> Result<(), CliError> {
-    let settings = settings(target)?;
+pub(crate) async fn setup(target: &Target, args: &SetupArgs) -> Result<(), CliError> {
+    let settings = settings(target, args.account.as_deref()).await?;
     // It fails when the configuration is there already, which is as good.
     Command::new("gcloud")
         .args(["config", "configurations", "create", &args.configuration, "--no-activate", "--quiet"])
@@ -72,9 +85,15 @@ pub(crate) fn setup(target: &Target, args: &SetupArgs) -> Result<(), CliError> {
 }
 
 /// Section, name and value of every gcloud setting.
-fn settings(target: &Target) -> Result<Vec<(&'static str, &'static str, String)>, CliError> {
+async fn settings(
+    target: &Target,
+    account: Option<&str>,
+) -> Result<Vec<(&'static str, &'static str, String)>, CliError> {
     let file = client::read_server_file(target)?;
-    let token = client::token_path(target);
+    let token = match account {
+        None => client::token_path(target),
+        Some(account) => token_of(target, account).await?,
+    };
     let token = std::path::absolute(&token).map_err(|source| CliError::File { path: token, source })?;
     let mut settings = vec![
         ("core", "project", file.project),
@@ -88,6 +107,21 @@ fn settings(target: &Target) -> Result<Vec<(&'static str, &'static str, String)>
     ];
     settings.extend(SERVICES.map(|name| ("api_endpoint_overrides", name, format!("http://{name}.localhost/"))));
     Ok(settings)
+}
+
+/// Writes a token of somebody else where only this user can read it.
+async fn token_of(target: &Target, account: &str) -> Result<PathBuf, CliError> {
+    let request =
+        TokenRequest { account: Some(account.to_owned()), audience: None, lifetime_seconds: Some(TOKEN_SECONDS) };
+    let token = crate::auth::token(target, &request).await?;
+    let folder = target.data_dir.join("tokens");
+    let path = folder.join(account);
+    let failed = |source| CliError::File { path: path.clone(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(failed)?;
+    file.write_all(token.as_bytes()).map_err(failed)?;
+    Ok(path)
 }
 
 /// Quotes for a POSIX shell.

@@ -101,11 +101,11 @@ fn is_root() -> bool {
 /// [`CliError`], to be shown with its sources and exit code 1.
 pub async fn run(command: Command, target: &Target) -> Result<(), CliError> {
     match command {
-        Command::GcloudEnv(args) => gcloud::env(target, &args),
-        Command::GcloudSetup(args) => gcloud::setup(target, &args),
+        Command::GcloudEnv(args) => gcloud::env(target, &args).await,
+        Command::GcloudSetup(args) => gcloud::setup(target, &args).await,
         Command::Run { command: RunCommand::Deploy(args) } => deploy::run(target, &args).await,
         Command::Run { command: RunCommand::Services { command } } => services::run(target, command).await,
-        Command::Auth { command } => auth::run(target, &command),
+        Command::Auth { command } => auth::run(target, command).await,
         Command::Image { command } => image::run(target, command).await,
         Command::Status(args) => status::run(target, &args).await,
     }

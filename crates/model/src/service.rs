@@ -2,6 +2,7 @@
 
 mod apply;
 mod defaults;
+pub mod retention;
 mod rules;
 
 use std::collections::BTreeMap;

@@ -1,69 +1,238 @@
-//! Who calls the API.
+//! Who calls: the API, and services that are not public.
 //!
-//! So far there is one principal, the owner of the data directory, and one token, which stands in a
-//! file there that only its owner can read.
+//! Three kinds of bearer token are known: the owner's, a secret in the data directory; tokens of the
+//! local issuer, signed with keys in the data directory; and tokens of external OpenID Connect issuers
+//! that the configuration trusts. An *access token* is for the API, an *identity token* for one
+//! audience, the URL of a service.
 
+mod external;
+mod keys;
+mod tokens;
+
+use std::collections::HashMap;
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use homerun_model::iam::Principal;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::clock::Clock;
 use crate::ids;
+use crate::store::Store;
+
+use external::External;
+pub use external::IssuerConfig;
+use keys::Keys;
+pub use keys::{KEYS_FILE, TOKEN_MAX_SECONDS};
+use tokens::Claims;
 
 /// The token's file in the data directory.
 pub const TOKEN_FILE: &str = "token";
+/// Who reads the data directory owns the installation.
+pub const OWNER: &str = "owner@homerun.local";
+/// How long a token lives unless asked otherwise, in seconds.
+pub const TOKEN_SECONDS: i64 = 3600;
+/// Tokens whose claims are remembered, so that a busy caller's is verified once.
+const REMEMBERED: usize = 4096;
+
+/// How callers are known (`[auth]`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// The `iss` claim of the local issuer's tokens.
+    pub issuer: String,
+    /// For how many days a key signs before a new one is made.
+    pub key_rotation_days: u32,
+    /// External issuers that are trusted.
+    pub issuers: Vec<IssuerConfig>,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self { issuer: "http://homerun.localhost".to_owned(), key_rotation_days: 30, issuers: Vec::new() }
+    }
+}
 
 /// Someone who was authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The principal's email, shown as creator and last modifier.
-    pub email: String,
+    /// Who it is.
+    pub principal: Principal,
+    /// Whether it is the owner of the installation, who may do everything.
+    pub owner: bool,
 }
 
-/// Checks tokens.
-#[derive(Debug, Clone)]
+impl Caller {
+    /// The principal's email, shown as creator and last modifier.
+    pub fn email(&self) -> &str {
+        self.principal.email()
+    }
+}
+
+/// Checks tokens, and makes them.
 pub struct Auth {
     token: String,
     path: PathBuf,
+    issuer: String,
+    keys: Keys,
+    external: Vec<External>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    verified: Mutex<HashMap<String, Claims>>,
 }
 
 impl Auth {
-    /// Reads the data directory's token; makes one at first.
+    /// Reads the data directory's token and keys; makes them at first.
     ///
     /// # Errors
-    /// When the file can be neither read nor made.
-    pub fn open(data_dir: &Path) -> io::Result<Self> {
+    /// When a file can be neither read nor made.
+    pub fn open(data_dir: &Path, config: &AuthConfig, store: Store, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let path = data_dir.join(TOKEN_FILE);
-        let mut token = String::new();
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-            Ok(mut file) => {
-                token = ids::secret();
-                file.write_all(token.as_bytes())?;
-                file.sync_all()?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-                std::fs::File::open(&path)?.read_to_string(&mut token)?;
-            }
-            Err(error) => return Err(error),
-        }
-        let token = token.trim().to_owned();
-        if token.len() < 32 {
-            let message = format!("{} does not hold a token; delete it and a new one is made", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-        Ok(Self { token, path })
+        let token = owners_token(&path)?;
+        let keys = Keys::open(data_dir, config.key_rotation_days, clock.now())?;
+        let external = config.issuers.iter().cloned().map(External::new).collect();
+        let issuer = config.issuer.clone();
+        Ok(Self { token, path, issuer, keys, external, store, clock, verified: Mutex::default() })
     }
 
-    /// Where the token stands.
+    /// Where the owner's token stands.
     pub fn token_path(&self) -> &Path {
         &self.path
     }
 
-    /// The caller that a bearer token speaks for.
-    pub fn caller(&self, token: &str) -> Option<Caller> {
-        same(token.as_bytes(), self.token.as_bytes()).then(|| Caller { email: "owner@homerun.local".to_owned() })
+    /// The `iss` claim of the local issuer's tokens.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
+
+    /// The local issuer's public keys, as a JSON Web Key Set.
+    pub fn public_keys(&self) -> Value {
+        self.keys.public()
+    }
+
+    /// Makes a new signing key now; older ones verify until their tokens have expired.
+    ///
+    /// # Errors
+    /// When the keys' file cannot be written.
+    pub fn rotate(&self) -> io::Result<()> {
+        self.keys.turn(self.clock.now(), true)
+    }
+
+    /// The caller that a bearer token of an API call speaks for.
+    pub async fn caller(&self, token: &str) -> Option<Caller> {
+        if same(token.as_bytes(), self.token.as_bytes()) {
+            return Some(Caller { principal: Principal::User(OWNER.to_owned()), owner: true });
+        }
+        let claims = self.claims(token).await?;
+        let for_api = |audience: &str| match self.external(&claims.iss) {
+            Some(external) => external.is_audience(audience),
+            None => audience == self.issuer,
+        };
+        claims.aud.iter().any(for_api).then(|| self.who(&claims)).flatten()
+    }
+
+    /// The caller of a service: its identity token must be for the service's host.
+    pub async fn invoker(&self, token: &str, host: &str) -> Option<Caller> {
+        let claims = self.claims(token).await?;
+        claims.aud.iter().any(|audience| is_host(audience, host)).then(|| self.who(&claims)).flatten()
+    }
+
+    /// A token of the local issuer, for the API or for `audience`, and when it expires.
+    ///
+    /// # Errors
+    /// When a due new key cannot be kept.
+    pub fn mint(
+        &self,
+        principal: &Principal,
+        audience: Option<&str>,
+        lifetime_seconds: i64,
+    ) -> io::Result<(String, homerun_model::Timestamp)> {
+        let now = self.clock.now();
+        let lifetime = lifetime_seconds.clamp(1, TOKEN_MAX_SECONDS);
+        let claims = Claims::about(principal, &self.issuer, audience.unwrap_or(&self.issuer), now, lifetime);
+        Ok((self.keys.sign(&claims, now)?, now + chrono::TimeDelta::seconds(lifetime)))
+    }
+
+    fn external(&self, issuer: &str) -> Option<&External> {
+        self.external.iter().find(|external| external.issuer() == issuer)
+    }
+
+    /// The claims of a token whose signature and time are right, whoever it is for.
+    async fn claims(&self, token: &str) -> Option<Claims> {
+        let now = self.clock.now();
+        let known = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned();
+        if let Some(claims) = known {
+            return claims.valid_at(now).then_some(claims);
+        }
+        let issuer = tokens::issuer(token)?;
+        let claims = if issuer == self.issuer {
+            let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
+            let validation = tokens::signature_only(vec![jsonwebtoken::Algorithm::ES256]);
+            jsonwebtoken::decode::<Claims>(token, &self.keys.verifying(&kid)?, &validation).ok()?.claims
+        } else {
+            self.external(&issuer)?.claims(token, now).await?
+        };
+        if !claims.valid_at(now) {
+            return None;
+        }
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.len() >= REMEMBERED {
+            verified.clear();
+        }
+        verified.insert(token.to_owned(), claims.clone());
+        Some(claims)
+    }
+
+    /// Whom verified claims speak of. A service account that is gone or disabled is nobody.
+    fn who(&self, claims: &Claims) -> Option<Caller> {
+        if claims.iss != self.issuer {
+            return external::principal(claims).map(|principal| Caller { principal, owner: false });
+        }
+        let principal = Principal::of_email(claims.email.as_deref()?);
+        if let Principal::ServiceAccount(email) = &principal
+            && self.store.service_account(email).ok().flatten().is_none_or(|account| account.disabled)
+        {
+            return None;
+        }
+        let owner = principal.email() == OWNER;
+        Some(Caller { principal, owner })
+    }
+}
+
+/// Whether an identity token's audience, a URL, names a host.
+fn is_host(audience: &str, host: &str) -> bool {
+    let Ok(uri) = audience.parse::<http::Uri>() else {
+        return false;
+    };
+    matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.host().is_some_and(|named| named.eq_ignore_ascii_case(host))
+}
+
+/// Reads the owner's token; makes it at first.
+fn owners_token(path: &Path) -> io::Result<String> {
+    let mut token = String::new();
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            token = ids::secret();
+            file.write_all(token.as_bytes())?;
+            file.sync_all()?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+            std::fs::File::open(path)?.read_to_string(&mut token)?;
+        }
+        Err(error) => return Err(error),
+    }
+    let token = token.trim().to_owned();
+    if token.len() < 32 {
+        let message = format!("{} does not hold a token; delete it and a new one is made", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(token)
 }
 
 /// The token of an `Authorization` header.
@@ -79,24 +248,4 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_token_survives_a_restart_and_only_its_owner_can_read_it() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let first = Auth::open(dir.path()).expect("opens");
-        let again = Auth::open(dir.path()).expect("opens again");
-        assert_eq!(first.token, again.token);
-        assert_eq!(std::fs::metadata(first.token_path()).expect("is there").permissions().mode() & 0o777, 0o600);
-        assert!(again.caller(&first.token).is_some());
-        assert!(again.caller("").is_none() && again.caller(&first.token[1..]).is_none());
-    }
-
-    #[test]
-    fn a_damaged_token_file_is_named() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::write(dir.path().join(TOKEN_FILE), "short").expect("writes");
-        assert!(Auth::open(dir.path()).expect_err("too short").to_string().contains("token"));
-    }
-}
+mod tests;

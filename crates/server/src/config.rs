@@ -9,6 +9,8 @@ use homerun_model::names::{Project, ProjectId, Region};
 use homerun_model::service::ServiceSettings;
 use serde::Deserialize;
 
+use crate::auth::AuthConfig;
+
 /// Everything an operator can set.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -34,6 +36,8 @@ pub struct Config {
     pub url: UrlConfig,
     /// APIs that are enabled in a new project.
     pub enabled_apis: Vec<String>,
+    /// How callers are known.
+    pub auth: AuthConfig,
     /// Defaults and limits of services.
     pub services: ServiceSettings,
     /// Leave instances running when homerun is asked to end; the next one adopts them.
@@ -128,6 +132,7 @@ impl Default for Config {
             enabled_apis: ["run.googleapis.com", "cloudquotas.googleapis.com", "logging.googleapis.com"]
                 .map(str::to_owned)
                 .to_vec(),
+            auth: AuthConfig::default(),
             services: ServiceSettings::default(),
             leave_running: false,
             logs: LogsConfig::default(),

@@ -18,6 +18,13 @@ pub fn letters(count: usize) -> String {
     bytes.iter().take(count).map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()
 }
 
+/// `count` random digits, at most 32, the first of them not 0.
+pub fn digits(count: usize) -> String {
+    let bytes = random::<32>();
+    let digit = |(index, byte): (usize, &u8)| char::from(if index == 0 { b'1' + byte % 9 } else { b'0' + byte % 10 });
+    bytes.iter().enumerate().take(count).map(digit).collect()
+}
+
 /// A random secret of 256 bits, in hexadecimal.
 pub fn secret() -> String {
     hex(&random::<32>())

@@ -13,6 +13,7 @@ use homerun_backend::sim::SimBackend;
 use homerun_cli::server_file::{self, ServerFile};
 use homerun_ingress::{Authorize, Connect, Ingress, Invocation};
 use homerun_model::gpu::{GpuInventory, published_types};
+use homerun_model::iam::{INVOKE, Resource};
 use homerun_model::names::{DeviceId, InstanceId, Region, ServiceKey};
 use homerun_model::plan::place::Gpu;
 use homerun_model::quota::{QuotaKey, Quotas};
@@ -20,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::app::{accounts, projects};
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::{BackendKind, Config};
@@ -95,13 +97,16 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
         LockError::Held(pid) => UpError::Running { path: config.data_dir.clone(), pid },
         LockError::Io(source) => data(source),
     })?;
-    let auth = Arc::new(Auth::open(&config.data_dir).map_err(data)?);
     let logs = Logs::open(&config.data_dir.join("logs"), &config.logs, &config.url.scheme, clock.clone());
     let logs = logs.map_err(data)?;
     let store = Store::open(&config.data_dir.join("homerun.db"))?;
     let project = config.default_project();
     let enabled_apis = config.enabled_apis.iter().cloned().collect();
     store.ensure_project(&StoredProject { project: project.clone(), enabled_apis })?;
+    accounts::ensure_default(&store, &project, clock.now())?;
+    projects::ensure_policy(&store, &project)?;
+    let auth = Auth::open(&config.data_dir, &config.auth, store.clone(), clock.clone());
+    let auth = Arc::new(auth.map_err(data)?);
 
     let control = listen(config.listen, "--listen").await?;
     let ingress_listener = listen(config.ingress_listen, "--ingress-listen").await?;
@@ -110,7 +115,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
 
     let backend = open_backend(&config, &logs).await?;
     let gpus = gpus(&config, backend.as_ref());
-    let doors = Arc::new(Doors { backend: backend.clone(), auth: auth.clone() });
+    let doors = Arc::new(Doors { backend: backend.clone(), auth: auth.clone(), store: store.clone() });
     let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs.clone()), homerun_ingress::Settings::default());
     let url_port = config.url.port.unwrap_or(ingress_address.port());
     let platform = Arc::new(Platform { config, store, backend, ingress, clock, gpus, live: Live::default(), url_port });
@@ -207,6 +212,7 @@ fn gpus(config: &Config, backend: &dyn Backend) -> Gpus {
 struct Doors {
     backend: Arc<dyn Backend>,
     auth: Arc<Auth>,
+    store: Store,
 }
 
 #[async_trait]
@@ -218,12 +224,19 @@ impl Connect for Doors {
 
 #[async_trait]
 impl Authorize for Doors {
-    /// The owner may invoke every private service; nobody else can prove who they are yet.
-    async fn may_invoke(&self, _service: &ServiceKey, bearer: Option<&str>, _audience_host: &str) -> Invocation {
-        match bearer {
-            None => Invocation::Forbidden,
-            Some(token) if self.auth.caller(token).is_some() => Invocation::Allowed,
-            Some(_) => Invocation::Unauthenticated,
+    /// Whoever has an identity token for the service's host and the permission to invoke it.
+    async fn may_invoke(&self, service: &ServiceKey, bearer: Option<&str>, audience_host: &str) -> Invocation {
+        let Some(token) = bearer else {
+            return Invocation::Forbidden;
+        };
+        let Some(caller) = self.auth.invoker(token, audience_host).await else {
+            return Invocation::Unauthenticated;
+        };
+        let resource = Resource::Service(service.clone());
+        if caller.owner || self.store.allows(&resource, Some(&caller.principal), INVOKE) {
+            Invocation::Allowed
+        } else {
+            Invocation::Forbidden
         }
     }
 }

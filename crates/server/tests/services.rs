@@ -229,8 +229,16 @@ async fn s10_a_private_service_needs_a_token() {
     let host = "hello-100000000001.us-central1.run.localhost";
     let request =
         |token: &str| client().get(format!("http://{}/", stack.up.ingress)).header("host", host).bearer_auth(token);
-    assert_eq!(request(&stack.token).send().await.expect("an answer").status(), StatusCode::OK);
-    assert_eq!(request("wrong").send().await.expect("an answer").status(), StatusCode::UNAUTHORIZED);
+    let status = async |token: &str| request(token).send().await.expect("an answer").status();
+    let ann = Some("ann@example.com");
+    let (url, other) = (format!("http://{host}:8080"), "http://other-100000000001.us-central1.run.localhost");
+    assert_eq!(status(&stack.identity(None, &url).await).await, StatusCode::OK);
+    assert_eq!(status(&stack.identity(ann, &url).await).await, StatusCode::FORBIDDEN);
+    for wrong in ["wrong", &stack.token, &stack.access("ann@example.com").await, &stack.identity(None, other).await] {
+        assert_eq!(status(wrong).await, StatusCode::UNAUTHORIZED);
+    }
+    stack.grant("services/hello", "roles/run.invoker", "user:ann@example.com").await;
+    assert_eq!(status(&stack.identity(ann, &url).await).await, StatusCode::OK);
     stack.end().await;
 }
 

@@ -163,7 +163,13 @@ const ROLES: &[Role] = &[
         grants: &["logging.*", PROJECT[0]],
         except: &[],
     },
-    Role { name: "roles/owner", title: "Owner", description: "Full access to all resources.", grants: &["*"], except: &[] },
+    Role {
+        name: "roles/owner",
+        title: "Owner",
+        description: "Full access to all resources.",
+        grants: &["*"],
+        except: &[],
+    },
     Role {
         name: "roles/resourcemanager.projectIamAdmin",
         title: "Project IAM Admin",
@@ -251,12 +257,7 @@ const ROLES: &[Role] = &[
         name: "roles/serviceusage.serviceUsageViewer",
         title: "Service Usage Viewer",
         description: "Inspect services and their quotas.",
-        grants: &[
-            "serviceusage.quotas.get",
-            "serviceusage.services.get",
-            "serviceusage.services.list",
-            PROJECT[0],
-        ],
+        grants: &["serviceusage.quotas.get", "serviceusage.services.get", "serviceusage.services.list", PROJECT[0]],
         except: &[],
     },
     Role {

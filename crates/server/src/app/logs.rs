@@ -2,10 +2,11 @@
 
 use homerun_api::error::ApiError;
 use homerun_api::logging::{ListLogEntriesRequest, ListLogEntriesResponse};
+use homerun_model::iam::Resource;
 use homerun_model::names::ProjectId;
 use homerun_model::violation::Violation;
 
-use super::projects;
+use super::{access, projects};
 use crate::auth::Caller;
 use crate::logs::filter::Filter;
 use crate::logs::read::{self, Position, Query};
@@ -50,8 +51,10 @@ pub fn list(
 }
 
 /// The project of this id or number, if the caller may read its log entries.
-fn readable(platform: &Platform, _caller: &Caller, id_or_number: &str) -> Result<ProjectId, ApiError> {
-    Ok(projects::find(platform, id_or_number)?.project.id)
+fn readable(platform: &Platform, caller: &Caller, id_or_number: &str) -> Result<ProjectId, ApiError> {
+    let project = projects::find(platform, id_or_number)?.project.id;
+    access::require(platform, caller, "logging.logEntries.list", &Resource::Project(project.clone()))?;
+    Ok(project)
 }
 
 /// The projects that resources name: `projects/P`, or a view of one of the log buckets that a project has.

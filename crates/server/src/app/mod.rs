@@ -1,6 +1,8 @@
 //! What the API, the console and the command line do, whatever way they are called: authorise, apply
 //! the model's rules, store, wake the loops.
 
+pub mod access;
+pub mod accounts;
 pub mod logs;
 pub mod policies;
 pub mod projects;

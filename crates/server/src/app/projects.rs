@@ -1,10 +1,15 @@
 //! Projects.
 
+use std::collections::BTreeSet;
+
 use homerun_api::error::ApiError;
+use homerun_model::iam::{Binding, Policy, Principal, Resource};
+use homerun_model::names::{Project, ProjectId};
 
 use super::stored;
+use crate::auth::OWNER;
 use crate::platform::Platform;
-use crate::store::StoredProject;
+use crate::store::{Store, StoreError, StoredProject};
 
 /// A project by its id or number.
 ///
@@ -13,28 +18,40 @@ use crate::store::StoredProject;
 pub fn find(platform: &Platform, id_or_number: &str) -> Result<StoredProject, ApiError> {
     let found = platform.store.project(id_or_number).map_err(|error| stored(error, "Project", id_or_number))?;
     found.ok_or_else(|| ApiError::PermissionDenied {
-        permission: "run.services.list".to_owned(),
-        resource: format!("projects/{id_or_number} (or the project does not exist)"),
+        permission: "resourcemanager.projects.get".to_owned(),
+        resource: format!("projects/{id_or_number}"),
     })
 }
 
-/// An API's name and whether it is enabled in a project.
+/// Demands that an API is enabled in a project (row G23).
 ///
 /// # Errors
-/// When the API must be enabled and is not (row G23).
-pub fn require_api(project: &StoredProject, api: &str) -> Result<(), ApiError> {
-    if project.enabled_apis.contains(api) {
+/// `ServiceDisabled`, which says how to enable it.
+pub fn require_api(project: &ProjectId, enabled: &BTreeSet<String>, api: &str) -> Result<(), ApiError> {
+    if enabled.contains(api) {
         return Ok(());
     }
-    let id = &project.project.id;
-    Err(ApiError::ServiceDisabled { api: api.to_owned(), project: id.to_string() })
+    Err(ApiError::ServiceDisabled { api: api.to_owned(), project: project.to_string() })
 }
 
-/// Enables an API.
+/// Switches an API on or off in a project.
 ///
 /// # Errors
 /// When the store fails.
-pub fn enable_api(platform: &Platform, project: &StoredProject, api: &str) -> Result<(), ApiError> {
-    let id = &project.project.id;
-    platform.store.enable_api(id, api).map_err(|error| stored(error, "Project", id.as_str()))
+pub fn switch_api(platform: &Platform, project: &ProjectId, api: &str, enable: bool) -> Result<(), ApiError> {
+    platform.store.switch_api(project, api, enable).map_err(|error| stored(error, "Project", project.as_str()))
+}
+
+/// Gives a project that never had a policy its first one: the owner of the installation owns it.
+///
+/// # Errors
+/// When the database fails.
+pub fn ensure_policy(store: &Store, project: &Project) -> Result<(), StoreError> {
+    let resource = Resource::Project(project.id.clone()).policy_name();
+    if !store.policy(&resource).etag.is_empty() {
+        return Ok(());
+    }
+    let owner = Principal::User(OWNER.to_owned()).to_string();
+    let bindings = vec![Binding { role: "roles/owner".to_owned(), members: vec![owner] }];
+    store.put_policy(&resource, Policy { bindings, ..Policy::default() }).map(drop)
 }

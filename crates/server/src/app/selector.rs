@@ -16,6 +16,14 @@ enum Requirement {
 }
 
 impl Selector {
+    /// The one value that a label must have, if the selector says so.
+    pub fn exactly(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|requirement| match requirement {
+            Requirement::In(label, values) if label == name && values.len() == 1 => values.first().map(String::as_str),
+            _ => None,
+        })
+    }
+
     /// Whether labels, looked up by name, meet every requirement.
     pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|requirement| match requirement {

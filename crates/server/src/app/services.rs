@@ -1,15 +1,16 @@
 //! Services: create, replace, delete, read.
 
 use homerun_api::error::ApiError;
-use homerun_model::names::{Project, ProjectId, Region, RevisionName, ServiceKey};
+use homerun_model::iam::Resource;
+use homerun_model::names::{Project, Region, RevisionName, ServiceKey};
 use homerun_model::plan::status;
-use homerun_model::service::{self, Change, Service, ServiceSpec};
+use homerun_model::service::{self, Change, Service, ServiceSpec, retention};
 
-use super::stored;
+use super::{access, revisions, stored};
 use crate::auth::Caller;
 use crate::ids;
 use crate::platform::Platform;
-use crate::store::Versioned;
+use crate::store::{StoreError, Versioned};
 
 const KIND: &str = "Service";
 
@@ -28,109 +29,139 @@ pub struct Request<'a> {
 /// Creates a service and its first revision.
 ///
 /// # Errors
-/// `AlreadyExists`, or every rule that it breaks.
+/// `PermissionDenied`, `AlreadyExists`, or every rule that it breaks.
 pub fn create(platform: &Platform, caller: &Caller, request: Request<'_>) -> Result<Versioned<Service>, ApiError> {
     let name = request.key.name.as_str();
+    access::require(platform, caller, "run.services.create", &Resource::Project(request.project.id.clone()))?;
     if platform.store.service(&request.key).map_err(|error| stored(error, KIND, name))?.is_some() {
         return Err(ApiError::AlreadyExists { kind: KIND, name: name.to_owned() });
     }
     let regions = platform.config.all_regions();
     let around = platform.surroundings(request.project, &regions);
-    let origin = service::Origin {
-        uid: ids::uuid(),
-        revision_uid: ids::uuid(),
-        suffix: ids::letters(3),
-        actor: caller.email.clone(),
-        now: platform.clock.now(),
-    };
-    let change = Service::create(&request.key, request.spec, &around, origin).map_err(ApiError::InvalidArgument)?;
-    store(platform, change, None, request.dry_run)
+    let change = Service::create(&request.key, request.spec, &around, origin(platform, caller, ids::uuid()));
+    let change = change.map_err(ApiError::InvalidArgument)?;
+    store(platform, caller, change, None, request.dry_run)
 }
 
 /// Replaces a service's configuration. `expected` is the version that the caller has read, if it says.
 ///
 /// # Errors
-/// `NotFound`, `Conflict`, or every rule that it breaks.
+/// `PermissionDenied`, `NotFound`, `Conflict`, or every rule that it breaks.
 pub fn replace(
     platform: &Platform,
     caller: &Caller,
     request: Request<'_>,
     expected: Option<u64>,
 ) -> Result<Versioned<Service>, ApiError> {
-    let present = get(platform, &request.key)?;
+    let name = request.key.name.as_str();
+    let present = get(platform, caller, "run.services.update", &request.key)?;
     if expected.is_some_and(|expected| expected != present.version) {
-        return Err(stored(crate::store::StoreError::Conflict, KIND, request.key.name.as_str()));
+        return Err(stored(StoreError::Conflict, KIND, name));
     }
     if present.value.deleted_at.is_some() {
-        return Err(ApiError::FailedPrecondition(format!("Service '{}' is being deleted.", request.key.name)));
+        return Err(ApiError::FailedPrecondition(format!("Service '{name}' is being deleted.")));
     }
     let regions = platform.config.all_regions();
     let around = platform.surroundings(request.project, &regions);
-    let existing: Vec<RevisionName> = platform
-        .store
-        .revisions(&request.key)
-        .map_err(|error| stored(error, KIND, request.key.name.as_str()))?
-        .into_iter()
-        .map(|revision| revision.value.key.name)
-        .collect();
-    let origin = service::Origin {
-        uid: present.value.uid.clone(),
-        revision_uid: ids::uuid(),
-        suffix: ids::letters(3),
-        actor: caller.email.clone(),
-        now: platform.clock.now(),
-    };
+    let revisions = platform.store.revisions(&request.key).map_err(|error| stored(error, KIND, name))?;
+    let mut existing: Vec<RevisionName> = revisions.into_iter().map(|revision| revision.value.key.name).collect();
+    let origin = origin(platform, caller, present.value.uid.clone());
     let change = present.value.apply(request.spec, &existing, &around, origin).map_err(ApiError::InvalidArgument)?;
     if change.service == present.value {
         return Ok(present);
     }
-    store(platform, change, Some(present.version), request.dry_run)
+    existing.extend(change.revision.iter().map(|revision| revision.key.name.clone()));
+    let stored = store(platform, caller, change, Some(present.version), request.dry_run)?;
+    if !request.dry_run {
+        for name in retention::excess(&stored.value, &existing) {
+            revisions::forget(platform, &stored.value, &name)?;
+        }
+    }
+    Ok(stored)
 }
 
-/// Asks for a service's deletion. Its URL stops answering at once; it is gone when its instances are.
+/// Asks for a service's deletion; its unique id. Its URL stops answering at once; it is gone when its
+/// instances are.
 ///
 /// # Errors
-/// `NotFound`, or `Conflict` if it changes at the same moment.
-pub fn delete(platform: &Platform, key: &ServiceKey) -> Result<(), ApiError> {
-    let present = get(platform, key)?;
-    if present.value.deleted_at.is_some() {
-        return Ok(());
+/// `PermissionDenied`, `NotFound`, or `Conflict` if it changes at the same moment.
+pub fn delete(platform: &Platform, caller: &Caller, key: &ServiceKey, dry_run: bool) -> Result<String, ApiError> {
+    let present = get(platform, caller, "run.services.delete", key)?;
+    let uid = present.value.uid.clone();
+    if present.value.deleted_at.is_some() || dry_run {
+        return Ok(uid);
     }
     let now = platform.clock.now();
     let mut gone = Service { deleted_at: Some(now), ..present.value };
     gone.status = status::service(&gone, &[], now);
-    let change = Change { service: gone, revision: None };
-    store(platform, change, Some(present.version), false).map(drop)
+    let put = platform.store.put_service(&gone, None, Some(present.version));
+    put.map_err(|error| stored(error, KIND, key.name.as_str()))?;
+    Ok(uid)
 }
 
-/// A service.
+/// A service, for who has the permission.
 ///
 /// # Errors
-/// `NotFound`.
-pub fn get(platform: &Platform, key: &ServiceKey) -> Result<Versioned<Service>, ApiError> {
+/// `PermissionDenied` or `NotFound`.
+pub fn get(
+    platform: &Platform,
+    caller: &Caller,
+    permission: &str,
+    key: &ServiceKey,
+) -> Result<Versioned<Service>, ApiError> {
+    access::require(platform, caller, permission, &Resource::Service(key.clone()))?;
     let found = platform.store.service(key).map_err(|error| stored(error, KIND, key.name.as_str()))?;
     found.ok_or_else(|| ApiError::NotFound { kind: KIND, name: key.name.to_string() })
 }
 
-/// The services of a project, of one region or of all.
+/// Demands the permission to list what is in a project.
+///
+/// # Errors
+/// `PermissionDenied`.
+pub fn authorise_list(
+    platform: &Platform,
+    caller: &Caller,
+    permission: &str,
+    project: &Project,
+) -> Result<(), ApiError> {
+    access::require(platform, caller, permission, &Resource::Project(project.id.clone()))
+}
+
+/// Up to `count` services of a project, of one region or of all, after a key and in the order of keys.
 ///
 /// # Errors
 /// When the store fails.
-pub fn list(
+pub fn page(
     platform: &Platform,
-    project: &ProjectId,
-    region: Option<&Region>,
-) -> Result<Vec<Versioned<Service>>, ApiError> {
-    platform.store.services(project, region).map_err(|error| stored(error, KIND, project.as_str()))
+    (project, region): (&Project, Option<&Region>),
+    after: Option<&str>,
+    count: usize,
+) -> Result<Vec<(String, Versioned<Service>)>, ApiError> {
+    let page = platform.store.services_page(&project.id, region, after, count);
+    page.map_err(|error| stored(error, KIND, project.id.as_str()))
+}
+
+fn origin(platform: &Platform, caller: &Caller, uid: String) -> service::Origin {
+    service::Origin {
+        uid,
+        revision_uid: ids::uuid(),
+        suffix: ids::letters(3),
+        actor: caller.email().to_owned(),
+        now: platform.clock.now(),
+    }
 }
 
 fn store(
     platform: &Platform,
+    caller: &Caller,
     change: Change,
     expected: Option<u64>,
     dry_run: bool,
 ) -> Result<Versioned<Service>, ApiError> {
     let Change { service, revision } = change;
+    if let Some(account) = revision.as_ref().and_then(|revision| revision.template.service_account.as_deref()) {
+        access::require_act_as(platform, caller, account)?;
+    }
     if dry_run {
         return Ok(Versioned { version: expected.unwrap_or(0), value: service });
     }

@@ -3,13 +3,16 @@
 use axum::Json;
 use axum::extract::State;
 use homerun_api::run_v1::{ListLocationsResponse, Location};
+use homerun_model::iam::Resource;
 
 use super::Api;
 use super::error::Failure;
 use super::path::Place;
+use crate::app;
 
 pub(super) async fn list(State(api): State<Api>, place: Place) -> Result<Json<ListLocationsResponse>, Failure> {
-    let project = place.project_id();
+    let project = &place.project.id;
+    app::access::require(&api.platform, &place.caller, "run.locations.list", &Resource::Project(project.clone()))?;
     let locations = api.platform.config.all_regions().into_iter().map(|region| Location {
         name: Some(format!("projects/{project}/locations/{region}")),
         location_id: Some(region.to_string()),
@@ -17,4 +20,14 @@ pub(super) async fn list(State(api): State<Api>, place: Place) -> Result<Json<Li
         ..Location::default()
     });
     Ok(Json(ListLocationsResponse { locations: locations.collect(), next_page_token: None }))
+}
+
+/// Domains that were proven to belong to the caller: homerun proves none.
+pub(super) async fn authorized_domains(
+    State(api): State<Api>,
+    place: Place,
+) -> Result<Json<serde_json::Value>, Failure> {
+    let resource = Resource::Project(place.project.id.clone());
+    app::access::require(&api.platform, &place.caller, "resourcemanager.projects.get", &resource)?;
+    Ok(Json(serde_json::json!({"domains": []})))
 }

@@ -3,8 +3,10 @@
 //! Every call passes the one wrapper in [`wrapper`], which refuses foreign proxy requests,
 //! authenticates, audits and times. Handlers are thin; `app` decides.
 
+mod accounts;
 mod error;
 mod iam;
+mod list;
 mod locations;
 mod logging;
 mod own;
@@ -34,35 +36,75 @@ pub struct Api {
     control: SocketAddr,
 }
 
+/// The version of the v1 API's objects.
+const RUN_API: &str = "serving.knative.dev/v1";
+
 /// Every path that is served.
 pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> Router {
     let api = Api { platform, auth, control };
+    run(&api)
+        .merge(iam_routes())
+        .route("/v1/projects/{project}", get(projects::get).post(projects::post))
+        .route("/v1/projects/{project}/services", get(service_usage::list))
+        .route("/v1/projects/{project}/services:batchEnable", post(service_usage::batch_enable))
+        .route("/v1/projects/{project}/services/{name}", get(service_usage::get).post(service_usage::post))
+        .route("/v2/entries:list", post(logging::list))
+        .route("/homerun/v1/status", get(own::status))
+        .route("/homerun/v1/images", get(own::images))
+        .route("/homerun/v1/images:import", post(own::import))
+        .route("/homerun/v1/tokens", post(own::token))
+        .route("/homerun/v1/keys:rotate", post(own::rotate_keys))
+        .fallback(error::unserved)
+        .method_not_allowed_fallback(error::unserved)
+        .layer(axum::middleware::from_fn_with_state(api.clone(), wrapper::wrap))
+        .route("/readyz", get(|| async { "ok\n" }))
+        .route("/.well-known/openid-configuration", get(own::openid_configuration))
+        .route("/oauth2/v3/certs", get(own::public_keys))
+        .with_state(api)
+}
+
+/// The v1 API, by both of its path families. All of it needs the API to be enabled in the project.
+fn run(api: &Api) -> Router<Api> {
     let knative = "/apis/serving.knative.dev/v1/namespaces/{project}";
     let located = "/v1/projects/{project}/locations/{location}";
+    let domains = "/apis/domains.cloudrun.com/v1/namespaces/{project}";
     let mut router = Router::new();
     for base in [knative, located] {
         router = router
             .route(&format!("{base}/services"), get(services::list).post(services::create))
             .route(
                 &format!("{base}/services/{{name}}"),
-                get(services::get).put(services::replace).delete(services::delete).post(iam::post),
+                get(services::get).put(services::replace).delete(services::delete).post(services::post),
             )
+            .route(&format!("{base}/configurations"), get(services::list_configurations))
+            .route(&format!("{base}/configurations/{{name}}"), get(services::configuration))
+            .route(&format!("{base}/routes"), get(services::list_routes))
+            .route(&format!("{base}/routes/{{name}}"), get(services::route))
             .route(&format!("{base}/revisions"), get(revisions::list))
-            .route(&format!("{base}/revisions/{{name}}"), get(revisions::get));
+            .route(&format!("{base}/revisions/{{name}}"), get(revisions::get).delete(revisions::delete));
+    }
+    for base in [domains, located, "/v1/projects/{project}"] {
+        router = router.route(&format!("{base}/authorizeddomains"), get(locations::authorized_domains));
     }
     router
-        .route("/v1/projects/{project}", get(projects::get))
         .route("/v1/projects/{project}/locations", get(locations::list))
-        .route("/v1/projects/{project}/services/{service}", get(service_usage::get).post(service_usage::enable))
-        .route("/v2/entries:list", post(logging::list))
-        .route("/homerun/v1/status", get(own::status))
-        .route("/homerun/v1/images", get(own::images))
-        .route("/homerun/v1/images:import", post(own::import))
-        .fallback(error::unserved)
-        .method_not_allowed_fallback(error::unserved)
-        .layer(axum::middleware::from_fn_with_state(api.clone(), wrapper::wrap))
-        .route("/readyz", get(|| async { "ok\n" }))
-        .with_state(api)
+        .route_layer(axum::middleware::from_fn_with_state(api.clone(), wrapper::require_run_api))
+}
+
+/// IAM and IAM Credentials.
+fn iam_routes() -> Router<Api> {
+    Router::new()
+        .route("/v1/projects/{project}/serviceAccounts", get(accounts::list).post(accounts::create))
+        .route(
+            "/v1/projects/{project}/serviceAccounts/{account}",
+            get(accounts::get)
+                .patch(accounts::update)
+                .put(accounts::update)
+                .delete(accounts::delete)
+                .post(accounts::post),
+        )
+        .route("/v1/roles", get(accounts::list_roles))
+        .route("/v1/roles/{name}", get(accounts::get_role))
 }
 
 /// Serves the control port until the task is dropped.

@@ -1,31 +1,46 @@
 //! homerun's own calls, beyond what Cloud Run has.
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, Query, State};
 use futures_util::TryStreamExt as _;
 use homerun_api::error::ApiError;
 use homerun_api::own;
 use homerun_backend::PullError;
+use homerun_model::iam::Resource;
 use serde::Deserialize;
 use tokio_util::io::StreamReader;
 
 use super::Api;
 use super::error::Failure;
 use crate::app;
+use crate::auth::{Caller, TOKEN_SECONDS};
 
-pub(super) async fn status(State(api): State<Api>) -> Result<Json<own::Status>, Failure> {
+pub(super) async fn status(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<own::Status>, Failure> {
+    app::access::require(&api.platform, &caller, "homerun.status.get", &home(&api))?;
     Ok(Json(app::status::status(&api.platform)?))
 }
 
-pub(super) async fn images(State(api): State<Api>) -> Json<own::Images> {
+pub(super) async fn images(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<own::Images>, Failure> {
+    app::access::require(&api.platform, &caller, "homerun.images.list", &home(&api))?;
     let image = |image: homerun_backend::LocalImage| own::Image {
         name: image.name,
         digest: image.digest,
         size_bytes: image.size_bytes,
         create_time: image.created_at,
     };
-    Json(own::Images { images: api.platform.backend.images().into_iter().map(image).collect() })
+    Ok(Json(own::Images { images: api.platform.backend.images().into_iter().map(image).collect() }))
+}
+
+/// What concerns the whole machine is a matter of the project that exists from the start.
+fn home(api: &Api) -> Resource {
+    Resource::Project(api.platform.config.default_project().id)
 }
 
 /// Where an imported image comes from and what it is called.
@@ -39,9 +54,11 @@ pub(super) struct Import {
 
 pub(super) async fn import(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Query(import): Query<Import>,
     body: Body,
 ) -> Result<Json<own::Imported>, Failure> {
+    app::access::require(&api.platform, &caller, "homerun.images.import", &home(&api))?;
     let refused = |error: PullError| match error {
         PullError::Unavailable { .. } => ApiError::Internal(error.to_string()),
         other => ApiError::FailedPrecondition(other.to_string()),
@@ -58,6 +75,46 @@ pub(super) async fn import(
     let entrypoint = import.entrypoint.into_iter().collect();
     let pinned = api.platform.backend.import(path, &import.name, entrypoint).await.map_err(refused)?;
     Ok(Json(own::Imported { reference: pinned.reference, digest: pinned.digest }))
+}
+
+/// Makes a token of a principal.
+pub(super) async fn token(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Json<own::Token>, Failure> {
+    let request: own::TokenRequest = homerun_api::run_v1::parse_strict(&body).map_err(ApiError::from)?;
+    let email = request.account.as_deref().filter(|account| !account.is_empty()).unwrap_or(caller.email());
+    let lifetime = request.lifetime_seconds.unwrap_or(TOKEN_SECONDS);
+    let asked = (email, request.audience.as_deref(), lifetime);
+    let (token, expire_time) = app::accounts::token(&api.platform, &caller, &api.auth, asked)?;
+    Ok(Json(own::Token { token, expire_time }))
+}
+
+/// Makes a new signing key.
+pub(super) async fn rotate_keys(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<serde_json::Value>, Failure> {
+    app::access::require(&api.platform, &caller, "homerun.tokens.create", &Resource::Platform)?;
+    api.auth.rotate().map_err(|error| ApiError::Internal(format!("the keys cannot be written: {error}")))?;
+    Ok(Json(api.auth.public_keys()))
+}
+
+/// Where the local issuer's keys are, for programs that check identity tokens. Nothing secret.
+pub(super) async fn openid_configuration(State(api): State<Api>) -> Json<serde_json::Value> {
+    Json(serde_json::json!({
+        "issuer": api.auth.issuer(),
+        "jwks_uri": format!("http://{}/oauth2/v3/certs", api.control),
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+    }))
+}
+
+/// The local issuer's public keys.
+pub(super) async fn public_keys(State(api): State<Api>) -> Json<serde_json::Value> {
+    Json(api.auth.public_keys())
 }
 
 /// Writes the body to a file that goes away with the value.

@@ -1,25 +1,32 @@
 //! What a call's path names.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{FromRequestParts, Path};
 use homerun_api::error::ApiError;
-use homerun_model::names::{ProjectId, Region};
+use homerun_model::names::{Project, Region};
 use http::request::Parts;
 use serde::Deserialize;
 
 use super::Api;
 use super::error::Failure;
 use super::wrapper::HostRegion;
+use crate::auth::Caller;
 use crate::store::StoredProject;
 
 /// Project, region and resource of a call, whichever of the two path families it came by.
 pub(super) struct Place {
+    /// Who calls.
+    pub(super) caller: Caller,
     /// The project, found by id or number.
-    pub(super) project: StoredProject,
+    pub(super) project: Project,
+    /// APIs that are enabled in it.
+    pub(super) enabled_apis: BTreeSet<String>,
     /// The region; `None` for all (`locations/-`).
     pub(super) region: Option<Region>,
     /// The last segment, without its verb; empty for a collection.
     pub(super) name: String,
-    /// What stands after a colon in the last segment.
+    /// What stands after a colon in the last segment, whether that names the project or a resource in it.
     pub(super) verb: Option<String>,
 }
 
@@ -36,11 +43,6 @@ impl Place {
         self.region
             .clone()
             .ok_or_else(|| Failure(ApiError::FailedPrecondition("name one region instead of -".to_owned())))
-    }
-
-    /// The project's id.
-    pub(super) fn project_id(&self) -> ProjectId {
-        self.project.project.id.clone()
     }
 }
 
@@ -62,7 +64,12 @@ impl FromRequestParts<Api> for Place {
             Some((name, verb)) => (name.to_owned(), Some(verb.to_owned())),
             None => (last, None),
         };
-        let project = crate::app::projects::find(&api.platform, &segments.project)?;
-        Ok(Self { project, region, name, verb })
+        let (project, own_verb) = match segments.project.split_once(':') {
+            Some((project, verb)) => (project.to_owned(), Some(verb.to_owned())),
+            None => (segments.project, None),
+        };
+        let caller = parts.extensions.get::<Caller>().cloned().ok_or(Failure(ApiError::Unauthenticated))?;
+        let StoredProject { project, enabled_apis } = crate::app::projects::find(&api.platform, &project)?;
+        Ok(Self { caller, project, enabled_apis, region, name, verb: verb.or(own_verb) })
     }
 }

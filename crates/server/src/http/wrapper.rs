@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use homerun_api::error::ApiError;
 use homerun_model::names::Region;
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 
 use super::Api;
 use super::error::Failure;
@@ -15,8 +15,8 @@ use crate::auth;
 
 /// First labels of the hosts that `homerun gcloud-env` gives gcloud; regional calls have `REGION-`
 /// before them.
-const API_HOSTS: [&str; 7] =
-    ["run", "serviceusage", "logging", "iam", "cloudresourcemanager", "cloudquotas", "monitoring"];
+const API_HOSTS: [&str; 8] =
+    ["run", "serviceusage", "logging", "iam", "iamcredentials", "cloudresourcemanager", "cloudquotas", "monitoring"];
 
 /// The region that a regional API host names, `us-central1` of `us-central1-run.localhost`.
 #[derive(Debug, Clone)]
@@ -26,9 +26,9 @@ pub(super) async fn wrap(State(api): State<Api>, mut request: Request, next: Nex
     let begun = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut email = String::new();
-    let response = match admit(&api, &request) {
+    let response = match admit(&api, request.uri(), request.method(), request.headers()).await {
         Ok((caller, region)) => {
-            email.clone_from(&caller.email);
+            caller.email().clone_into(&mut email);
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(region);
             next.run(request).await
@@ -44,9 +44,27 @@ pub(super) async fn wrap(State(api): State<Api>, mut request: Request, next: Nex
     response
 }
 
-fn admit(api: &Api, request: &Request) -> Result<(auth::Caller, HostRegion), Failure> {
-    let region = own_host(request.uri(), request.method(), api)?;
-    let caller = auth::bearer(request.headers()).and_then(|token| api.auth.caller(token));
+/// Everything of Cloud Run needs its API to be enabled in the project (row G23).
+pub(super) async fn require_run_api(
+    place: super::path::Place,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    crate::app::projects::require_api(&place.project.id, &place.enabled_apis, "run.googleapis.com")?;
+    Ok(next.run(request).await)
+}
+
+async fn admit(
+    api: &Api,
+    uri: &Uri,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<(auth::Caller, HostRegion), Failure> {
+    let region = own_host(uri, method, api)?;
+    let caller = match auth::bearer(headers) {
+        Some(token) => api.auth.caller(token).await,
+        None => None,
+    };
     Ok((caller.ok_or(Failure(ApiError::Unauthenticated))?, HostRegion(region)))
 }
 

@@ -60,17 +60,21 @@ impl Store {
         })
     }
 
-    /// Switches an API on in a project.
+    /// Switches an API on or off in a project.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if there is no such project.
-    pub fn enable_api(&self, id: &ProjectId, api: &str) -> Result<()> {
+    pub fn switch_api(&self, id: &ProjectId, api: &str, enable: bool) -> Result<()> {
         self.write(|transaction| {
             let body: Option<String> = transaction
                 .query_row("SELECT body FROM projects WHERE id = ?1", [id.as_str()], |row| row.get(0))
                 .optional()?;
             let mut project: StoredProject = serde_json::from_str(&body.ok_or(StoreError::Conflict)?)?;
-            project.enabled_apis.insert(api.to_owned());
+            if enable {
+                project.enabled_apis.insert(api.to_owned());
+            } else {
+                project.enabled_apis.remove(api);
+            }
             let body = serde_json::to_string(&project)?;
             transaction.execute("UPDATE projects SET body = ?2 WHERE id = ?1", params![id.as_str(), body])?;
             Ok(())

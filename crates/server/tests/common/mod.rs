@@ -52,14 +52,7 @@ impl Stack {
     }
 
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let mut request =
-            self.client.request(method, format!("http://{}{path}", self.up.control)).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let response = request.send().await.expect("an answer");
-        let status = response.status();
-        (status, response.json().await.unwrap_or(Value::Null))
+        self.call_as(&self.token, method, path, body).await
     }
 
     pub async fn get(&self, path: &str) -> Value {
@@ -94,6 +87,52 @@ impl Stack {
         let policy = json!({"policy": {"bindings": [{"role": "roles/run.invoker", "members": ["allUsers"]}]}});
         let (status, body) = self.call(Method::POST, &path, Some(policy)).await;
         assert_eq!(status, StatusCode::OK, "{body:#}");
+    }
+
+    /// An access token of somebody else.
+    pub async fn access(&self, account: &str) -> String {
+        self.token_for(json!({"account": account})).await
+    }
+
+    /// An identity token, of somebody else if given.
+    pub async fn identity(&self, account: Option<&str>, audience: &str) -> String {
+        self.token_for(json!({"account": account, "audience": audience})).await
+    }
+
+    async fn token_for(&self, request: Value) -> String {
+        let (status, body) = self.call(Method::POST, "/homerun/v1/tokens", Some(request)).await;
+        assert_eq!(status, StatusCode::OK, "{body:#}");
+        body["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Gives a role on the default project (`""`), or on something in it such as `services/hello` or
+    /// `serviceAccounts/EMAIL`.
+    pub async fn grant(&self, resource: &str, role: &str, member: &str) {
+        let path = match resource.split_once('/') {
+            None => "/v1/projects/demo".to_owned(),
+            Some(("services", name)) => format!("/v1/projects/demo/locations/us-central1/services/{name}"),
+            Some(_) => format!("/v1/projects/demo/{resource}"),
+        };
+        let method = if resource.starts_with("services/") { Method::GET } else { Method::POST };
+        let (status, mut policy) = self.call(method, &format!("{path}:getIamPolicy"), None).await;
+        assert_eq!(status, StatusCode::OK, "{policy:#}");
+        let mut bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
+        bindings.push(json!({"role": role, "members": [member]}));
+        policy["bindings"] = json!(bindings);
+        let body = json!({"policy": policy});
+        let (status, body) = self.call(Method::POST, &format!("{path}:setIamPolicy"), Some(body)).await;
+        assert_eq!(status, StatusCode::OK, "{body:#}");
+    }
+
+    /// A call as somebody else.
+    pub async fn call_as(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self.client.request(method, format!("http://{}{path}", self.up.control)).bearer_auth(token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.expect("an answer");
+        let status = response.status();
+        (status, response.json().await.unwrap_or(Value::Null))
     }
 
     /// A user's request to a service.

@@ -1,0 +1,149 @@
+//! Issuers of other houses (OpenID Connect), trusted by configuration.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use homerun_model::Timestamp;
+use homerun_model::iam::Principal;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::tokens::{self, Claims};
+
+/// Signatures that are accepted: no shared secrets, no `none`.
+const ALGORITHMS: [Algorithm; 6] =
+    [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
+/// How long the keys of an issuer are used before they are read again.
+const KEYS_FRESH: Duration = Duration::from_secs(3600);
+/// Least time between two tries to read them.
+const KEYS_RETRY: Duration = Duration::from_secs(30);
+/// Longest that reading them may take.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Domains of principals that only the local issuer speaks for.
+const OWN_DOMAINS: [&str; 2] = ["@homerun.local", ".gserviceaccount.com"];
+
+/// An issuer that is trusted, as the configuration has it (`[[auth.issuers]]`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerConfig {
+    /// The `iss` claim, for instance `https://accounts.example.com`.
+    pub issuer: String,
+    /// Values of the `aud` claim that access tokens may have.
+    pub audiences: Vec<String>,
+    /// A file with the issuer's JSON Web Key Set; without it the keys are found by the issuer's
+    /// `/.well-known/openid-configuration`.
+    #[serde(default)]
+    pub jwks_file: Option<PathBuf>,
+}
+
+/// A trusted issuer and its keys.
+pub(super) struct External {
+    config: IssuerConfig,
+    http: reqwest::Client,
+    keys: Mutex<Fetched>,
+}
+
+#[derive(Default)]
+struct Fetched {
+    keys: Option<JwkSet>,
+    fetched: Option<Instant>,
+    tried: Option<Instant>,
+}
+
+/// Why an issuer's keys could not be read.
+#[derive(Debug, thiserror::Error)]
+enum KeysError {
+    #[error("the key file cannot be read")]
+    File(#[source] std::io::Error),
+    #[error("the keys are no JSON Web Key Set")]
+    Parse(#[source] serde_json::Error),
+    #[error("the issuer cannot be asked")]
+    Http(#[source] reqwest::Error),
+    #[error("the issuer's configuration names no jwks_uri")]
+    NoUri,
+}
+
+impl External {
+    pub(super) fn new(config: IssuerConfig) -> Self {
+        // Fails only if a provider is installed already, and then that one serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self { config, http: reqwest::Client::new(), keys: Mutex::default() }
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        &self.config.issuer
+    }
+
+    /// The claims of a token of this issuer, if its signature and time are right.
+    pub(super) async fn claims(&self, token: &str, now: Timestamp) -> Option<Claims> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        if !ALGORITHMS.contains(&header.alg) {
+            return None;
+        }
+        let key = self.key(header.kid.as_deref()).await?;
+        if key.family() != header.alg.family() {
+            return None;
+        }
+        let validation = tokens::signature_only(vec![header.alg]);
+        let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation).ok()?.claims;
+        (claims.iss == self.config.issuer && claims.valid_at(now)).then_some(claims)
+    }
+
+    /// Whether access tokens may have this audience.
+    pub(super) fn is_audience(&self, audience: &str) -> bool {
+        self.config.audiences.iter().any(|own| own == audience)
+    }
+
+    async fn key(&self, kid: Option<&str>) -> Option<DecodingKey> {
+        let mut state = self.keys.lock().await;
+        let fresh = state.fetched.is_some_and(|at| at.elapsed() < KEYS_FRESH);
+        let known = state.keys.as_ref().is_some_and(|keys| find(keys, kid).is_some());
+        let may_try = state.tried.is_none_or(|at| at.elapsed() >= KEYS_RETRY);
+        if (!fresh || !known) && may_try {
+            state.tried = Some(Instant::now());
+            match self.fetch().await {
+                Ok(keys) => (state.keys, state.fetched) = (Some(keys), Some(Instant::now())),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(issuer = self.config.issuer, error, "the issuer's keys could not be read");
+                }
+            }
+        }
+        find(state.keys.as_ref()?, kid)
+    }
+
+    async fn fetch(&self) -> Result<JwkSet, KeysError> {
+        if let Some(path) = &self.config.jwks_file {
+            let bytes = tokio::fs::read(path).await.map_err(KeysError::File)?;
+            return serde_json::from_slice(&bytes).map_err(KeysError::Parse);
+        }
+        let base = self.config.issuer.trim_end_matches('/');
+        let found = self.json(&format!("{base}/.well-known/openid-configuration")).await?;
+        let uri = found["jwks_uri"].as_str().ok_or(KeysError::NoUri)?;
+        serde_json::from_value(self.json(uri).await?).map_err(KeysError::Parse)
+    }
+
+    async fn json(&self, url: &str) -> Result<serde_json::Value, KeysError> {
+        let request = self.http.get(url).timeout(KEYS_TIMEOUT);
+        let response = request.send().await.and_then(reqwest::Response::error_for_status).map_err(KeysError::Http)?;
+        response.json().await.map_err(KeysError::Http)
+    }
+}
+
+/// The principal that claims speak of: whoever has the email. Names that are the local issuer's to
+/// give are nobody.
+pub(super) fn principal(claims: &Claims) -> Option<Principal> {
+    let email = claims.email.as_deref().filter(|_| claims.email_verified != Some(false))?.to_ascii_lowercase();
+    let own = OWN_DOMAINS.iter().any(|domain| email.ends_with(domain));
+    (email.contains('@') && !own).then_some(Principal::User(email))
+}
+
+fn find(keys: &JwkSet, kid: Option<&str>) -> Option<DecodingKey> {
+    let key = match kid {
+        Some(kid) => keys.find(kid),
+        None => keys.keys.first().filter(|_| keys.keys.len() == 1),
+    };
+    DecodingKey::from_jwk(key?).ok()
+}
