@@ -127,6 +127,9 @@ pub struct Revision {
     pub creator: String,
     /// Its images, in the order of its containers; empty until they are resolved.
     pub images: Vec<PinnedImage>,
+    /// When they were resolved and here.
+    #[serde(default)]
+    pub images_at: Option<Timestamp>,
     /// How far it has come.
     pub phase: Phase,
     /// What is true of it, and why not.

@@ -36,6 +36,7 @@ fn revision(service: &str, number: u32, gpus: u32, phase: Phase) -> Revision {
         created_at: at(i64::from(number)),
         creator: "me".to_owned(),
         images: vec![PinnedImage { reference: "i@sha256:0".to_owned(), digest: "sha256:0".to_owned() }],
+        images_at: None,
         phase,
         conditions: Vec::new(),
         warnings: Vec::new(),

@@ -12,6 +12,7 @@ use homerun_cli::Target;
 use homerun_server::clock::SystemClock;
 use homerun_server::config::{BackendKind, Config};
 use homerun_server::up;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -109,6 +110,15 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Each request takes up to two descriptors, and the usual soft limit is 1024.
+fn raise_open_files() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files could not be raised; many connections may be refused");
+    }
+}
+
 async fn run_up(target: &Target, args: UpArgs) -> Result<(), Box<dyn std::error::Error>> {
     let filter = EnvFilter::try_from_env("HOMERUN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = std::io::stderr().is_terminal();
@@ -119,6 +129,7 @@ async fn run_up(target: &Target, args: UpArgs) -> Result<(), Box<dyn std::error:
         .with_target(false)
         .init();
     let config = settings(target, args)?;
+    raise_open_files();
     // Asked for before anything is started, so that an early signal ends in order too.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let up = up::start(config, Arc::new(SystemClock)).await?;

@@ -226,13 +226,15 @@ impl Connect for Doors {
 impl Authorize for Doors {
     /// Whoever has an identity token for the service's host and the permission to invoke it.
     async fn may_invoke(&self, service: &ServiceKey, bearer: Option<&str>, audience_host: &str) -> Invocation {
+        let resource = Resource::Service(service.clone());
         let Some(token) = bearer else {
-            return Invocation::Forbidden;
+            // The route table may not know yet that the service has become public.
+            let public = self.store.allows(&resource, None, INVOKE);
+            return if public { Invocation::Allowed } else { Invocation::Forbidden };
         };
         let Some(caller) = self.auth.invoker(token, audience_host).await else {
             return Invocation::Unauthenticated;
         };
-        let resource = Resource::Service(service.clone());
         if caller.owner || self.store.allows(&resource, Some(&caller.principal), INVOKE) {
             Invocation::Allowed
         } else {

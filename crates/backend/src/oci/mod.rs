@@ -273,7 +273,7 @@ impl Backend for OciBackend {
         if self.shared.lock().contains_key(&id) {
             return Ok(());
         }
-        self.shared.records.save(&record)?;
+        self.shared.records.save(&record).inspect_err(|_| self.shared.records.remove(&id))?;
         let instance = Instance { record, network: None, stop: watch::Sender::new(None) };
         if self.shared.lock().insert(id.clone(), instance).is_none() {
             tokio::spawn(self.shared.clone().live(id, false));

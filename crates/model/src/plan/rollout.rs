@@ -147,9 +147,12 @@ fn leave(intents: &[Intent<'_>], seen: Seen<'_>, yielding: &BTreeSet<InstanceId>
             .filter(|instance| !yielding.contains(&instance.spec.id) && lives(instance))
             .partition(|instance| !seen.draining.contains(&instance.spec.id));
         let wanted = wanted(intent) as usize;
+        let surplus = staying.len().saturating_sub(wanted);
+        // What was begun for a request becomes ready and is idle for its time, even if the request has gone: else
+        // a service that starts slowly might never be up.
+        staying.retain(|instance| intent.revision.phase != Phase::Ready || instance.state == InstanceState::Ready);
         // The newest idle ones go first: the oldest have the warmest caches.
         staying.sort_by_key(|instance| (busy(instance, seen), std::cmp::Reverse(instance.spec.decided_at)));
-        let surplus = staying.len().saturating_sub(wanted);
         staying.into_iter().take(surplus).for_each(|instance| retire(instance, seen, plan));
         // Those that drain and are not wanted back.
         let back = wanted.saturating_sub(active(intent.revision, seen).count());

@@ -10,7 +10,7 @@ use crate::plan::place::Denied;
 use crate::revision::{Phase, Revision};
 use crate::service::{Service, ServiceStatus, ServingTarget};
 
-/// How long a revision may wait for a GPU to be proven before its deployment fails.
+/// How long a revision whose images are here may wait for a GPU to be proven before its deployment fails.
 pub const GPU_WAIT: TimeDelta = TimeDelta::seconds(20);
 
 /// What a deploying revision has become, seeing its instances and whether it was denied a GPU; `None`
@@ -42,7 +42,7 @@ pub fn judge(
         }
         crate::plan::place::DeniedCause::Devices { .. } => denied.to_string(),
     };
-    if now - revision.created_at >= GPU_WAIT {
+    if now - revision.images_at.unwrap_or(revision.created_at) >= GPU_WAIT {
         return Some(failed(revision, ConditionType::ResourcesAvailable, "ResourcesUnavailable", &message, now));
     }
     progress(revision, "WaitingForGpu", &format!("Waiting for a GPU. {message}"), now)

@@ -155,6 +155,7 @@ impl Service {
             created_at: origin.now,
             creator: origin.actor,
             images: Vec::new(),
+            images_at: None,
             phase: Phase::Deploying,
             conditions: pending.map(|kind| deploying(kind, origin.now)).to_vec(),
             warnings: Vec::new(),

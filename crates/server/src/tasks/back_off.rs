@@ -5,16 +5,23 @@ use homerun_model::Timestamp;
 
 use crate::platform::Failures;
 
-/// The pause after the first failure; it doubles with each further one.
+/// The pause after the second failure in a row; it doubles with each further one. After a single failure the
+/// next start comes at once, so that one crash costs those who wait no more than a start.
 const FIRST: TimeDelta = TimeDelta::seconds(1);
 /// The longest pause.
 const LONGEST: TimeDelta = TimeDelta::seconds(60);
 /// After this long without a failure the count begins anew.
 const FORGIVEN: TimeDelta = TimeDelta::minutes(10);
 
+/// How long an instance must serve before the failures of others are forgotten.
+pub(super) const PROVEN: TimeDelta = TimeDelta::seconds(10);
+
 /// When the next instance may be started.
 pub(super) fn until(failures: &Failures) -> Timestamp {
-    let factor = 1_i32 << failures.count.saturating_sub(1).min(16);
+    if failures.count < 2 {
+        return failures.last;
+    }
+    let factor = 1_i32 << (failures.count - 2).min(16);
     failures.last + (FIRST * factor).min(LONGEST)
 }
 
@@ -29,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_minute_and_a_quiet_time_forgives() {
+    fn one_failure_costs_no_pause_more_double_it_up_to_a_minute_and_a_quiet_time_forgives() {
         let start = Timestamp::from_timestamp(1_800_000_000, 0).expect("in range");
         let mut failures = None;
         let mut pauses = Vec::new();
@@ -38,7 +45,7 @@ mod tests {
             failures = Some(add(failures.as_ref(), "x".to_owned(), now));
             pauses.push((until(failures.as_ref().expect("just set")) - now).num_seconds());
         }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60]);
         let later = start + TimeDelta::hours(1);
         assert_eq!(add(failures.as_ref(), "x".to_owned(), later).count, 1);
     }

@@ -76,6 +76,7 @@ fn finish(platform: &Platform, key: &RevisionKey, outcome: Result<Vec<PulledImag
             });
             Revision {
                 images: images.into_iter().map(|image| image.pinned).collect(),
+                images_at: Some(platform.clock.now()),
                 warnings: warning.into_iter().collect(),
                 ..stored.value
             }

@@ -123,6 +123,11 @@ impl Reconcile {
         for instance in instances {
             let id = &instance.spec.id;
             let key = &instance.spec.revision;
+            if instance.state == InstanceState::Ready
+                && instance.stamps.ready.is_some_and(|ready| now - ready >= back_off::PROVEN)
+            {
+                live.failures.remove(key);
+            }
             match &instance.state {
                 InstanceState::Ready if self.noted.insert(id.clone()) => {
                     if let (Some(begun), Some(ready)) = (instance.stamps.creating, instance.stamps.ready) {
@@ -130,7 +135,6 @@ impl Reconcile {
                         let mean = live.start_seconds.entry(key.clone()).or_insert(seconds);
                         *mean = 0.7 * *mean + 0.3 * seconds;
                     }
-                    live.failures.remove(key);
                 }
                 InstanceState::Failed(failure) => {
                     let Ok(Some(revision)) = platform.store.revision(key) else {

@@ -77,7 +77,10 @@ fn revision_route(
         .filter(|instance| !live.draining.contains(&instance.spec.id))
         .map(|instance| Endpoint { instance: instance.spec.id.clone(), ingress: instance.spec.ingress.clone() })
         .collect();
-    let starts = live.start_seconds.get(&revision.key).copied().unwrap_or(0.0) * STARTS_TO_WAIT;
+    let max_wait = match live.start_seconds.get(&revision.key) {
+        Some(mean) => LEAST_WAIT.max(Duration::from_secs_f64(mean * STARTS_TO_WAIT)),
+        None => LEAST_WAIT.max(first_start(revision, instances)),
+    };
     let failing = live.failures.get(&revision.key).filter(|failures| back_off::until(failures) > now);
     let refuse_late = match live.denied.get(&revision.key) {
         Some(denied) => Refusal::QuotaExceeded { message: denied.to_string() },
@@ -90,7 +93,23 @@ fn revision_route(
             .filter(|_| endpoints.is_empty())
             .map(|failures| Refusal::CannotStart { message: failures.message.clone() }),
         endpoints,
-        max_wait: LEAST_WAIT.max(Duration::from_secs_f64(starts)),
+        max_wait,
         refuse_late,
     }
+}
+
+/// How long a start that is under way may take where nobody knows yet how long one takes, for instance
+/// after a restart of homerun: as long as the startup probe gives it.
+fn first_start(revision: &Revision, instances: &[ObservedInstance]) -> Duration {
+    let starting = |instance: &&ObservedInstance| {
+        instance.spec.revision == revision.key
+            && matches!(instance.state, InstanceState::Creating | InstanceState::Starting)
+    };
+    let container = revision.template.ingress_container().map(|index| &revision.template.containers[index]);
+    let probe = container.and_then(|container| container.startup_probe.as_ref());
+    let budget = probe.map_or(0, |probe| {
+        probe.initial_delay_seconds.unwrap_or(0)
+            + probe.period_seconds.unwrap_or(10) * probe.failure_threshold.unwrap_or(3)
+    });
+    instances.iter().find(starting).map_or(Duration::ZERO, |_| Duration::from_secs(u64::from(budget)))
 }

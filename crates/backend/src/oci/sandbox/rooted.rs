@@ -73,6 +73,11 @@ pub(super) fn file(root: BorrowedFd<'_>, path: &str, owner: u32) -> io::Result<O
     }
     let (parent, name) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("", path));
     let parent = folder(root, parent, Some(owner))?;
+    // The name is there and leads nowhere: a link whose target comes with an init system, such as
+    // /etc/resolv.conf of systemd's images. The container gets a file of its own in its place.
+    if open(parent.as_fd(), name, OFlag::O_PATH | OFlag::O_NOFOLLOW).is_ok() {
+        nix::unistd::unlinkat(Some(parent.as_raw_fd()), name, nix::unistd::UnlinkatFlags::NoRemoveDir)?;
+    }
     drop(open(parent.as_fd(), name, OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW)?);
     open(root, path, OFlag::O_PATH)
 }
