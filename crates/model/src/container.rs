@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantity::{Cpu, Memory};
 
+/// How long a container may take to start where nobody says otherwise, in seconds.
+const STARTUP_SECONDS: u32 = 240;
+
 /// One container. Fields that are `None` were not given and get a default from
 /// [`crate::service::defaults`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +96,27 @@ pub struct Probe {
     pub failure_threshold: Option<u32>,
     /// Successes in a row that count as recovered; only readiness probes may have other than 1.
     pub success_threshold: Option<u32>,
+}
+
+impl Probe {
+    /// The platform's own startup probe: one try that waits until the port is open, for as long as a
+    /// container may take to start.
+    pub fn platform_startup() -> Self {
+        Self {
+            check: Check::Tcp { port: None },
+            initial_delay_seconds: None,
+            timeout_seconds: Some(STARTUP_SECONDS),
+            period_seconds: Some(STARTUP_SECONDS),
+            failure_threshold: Some(1),
+            success_threshold: None,
+        }
+    }
+
+    /// Whether it is the platform's own startup probe, whatever port that was given.
+    pub fn is_platform_startup(&self) -> bool {
+        matches!(self.check, Check::Tcp { .. })
+            && Self { check: Check::Tcp { port: None }, ..self.clone() } == Self::platform_startup()
+    }
 }
 
 /// What a probe tries. A port of `None` means the container's port.

@@ -115,6 +115,7 @@ fn s01_a_revision_is_shown_with_its_service_its_images_and_its_warnings() {
         metadata["labels"],
         json!({
             "cloud.googleapis.com/location": "us-central1",
+            "run.googleapis.com/startupProbeType": "Custom",
             "serving.knative.dev/configuration": "ocr", "serving.knative.dev/configurationGeneration": "1",
             "serving.knative.dev/route": "ocr", "serving.knative.dev/service": "ocr",
         })

@@ -21,8 +21,6 @@ const DEFAULT_MEMORY: Memory = Memory::mib(512);
 const DEFAULT_PORT: u32 = 8080;
 /// Longest a request may take, in seconds, where the service names no limit.
 const DEFAULT_TIMEOUT_SECONDS: u32 = 300;
-/// The single try of the platform's own startup probe lasts as long as a container may take to start.
-const DEFAULT_STARTUP_SECONDS: u32 = 240;
 
 /// Fills in every default that Cloud Run would show.
 pub fn defaults(mut spec: ServiceSpec, key: &ServiceKey, around: &Surroundings<'_>) -> ServiceSpec {
@@ -123,7 +121,7 @@ fn open_ingress_port(template: &mut RevisionTemplate) {
 
 fn fill_probes(template: &mut RevisionTemplate) {
     if let Some(index) = template.ingress_container() {
-        template.containers[index].startup_probe.get_or_insert_with(default_startup_probe);
+        template.containers[index].startup_probe.get_or_insert_with(Probe::platform_startup);
     }
     for Container { port, startup_probe, liveness_probe, readiness_probe, .. } in &mut template.containers {
         let port = port.as_ref().map(|port| port.number);
@@ -134,18 +132,6 @@ fn fill_probes(template: &mut RevisionTemplate) {
         for probe in [startup_probe, liveness_probe, readiness_probe].into_iter().flatten() {
             fill_probe(probe, port);
         }
-    }
-}
-
-/// One TCP probe that waits until the port is open.
-fn default_startup_probe() -> Probe {
-    Probe {
-        check: Check::Tcp { port: None },
-        initial_delay_seconds: None,
-        timeout_seconds: Some(DEFAULT_STARTUP_SECONDS),
-        period_seconds: Some(DEFAULT_STARTUP_SECONDS),
-        failure_threshold: Some(1),
-        success_threshold: None,
     }
 }
 

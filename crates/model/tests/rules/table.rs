@@ -133,6 +133,10 @@ refused! {
         [("spec.template.metadata.annotations[run.googleapis.com/cpu-throtling]", "not supported on resources of kind Revision")];
     s01_misspelt_annotation_of_homerun: plain, |c| c.template().annotations.insert("homerun.dev/idle".into(), "9".into()) =>
         [("spec.template.metadata.annotations[homerun.dev/idle]", "not supported on resources of kind Revision")];
+    s14_a_protection_that_is_not_there: plain, |c| c.spec.annotations.insert("run.googleapis.com/iap-enabled".into(), "true".into()) =>
+        [("metadata.annotations[run.googleapis.com/iap-enabled]", "Identity-Aware Proxy is not supported by homerun.")];
+    s14_a_key_that_would_not_encrypt: plain, |c| c.template().annotations.insert("run.googleapis.com/encryption-key".into(), "k".into()) =>
+        [("spec.template.metadata.annotations[run.googleapis.com/encryption-key]", "is not supported by homerun. Remove it")];
     s01_service_account: plain, |c| c.template().service_account = Some("me".into()) => [("spec.template.spec.serviceAccountName", "Unsupported service account 'me'")];
 
     s04_no_container: plain, |c| c.template().containers.clear() => [("spec.template.spec.containers", "at least one container")];

@@ -24,11 +24,13 @@ pub(super) const INGRESS_STATUS: &str = "run.googleapis.com/ingress-status";
 pub(super) const URLS: &str = "run.googleapis.com/urls";
 /// A label: the service that something belongs to.
 pub(super) const SERVICE: &str = "serving.knative.dev/service";
+/// A label: whether the startup probe is the platform's own or the user's.
+pub(super) const STARTUP_PROBE_TYPE: &str = "run.googleapis.com/startupProbeType";
 pub(super) const LOCATION: &str = "cloud.googleapis.com/location";
 
 /// Annotations and labels that the server writes; a client that sends them back means nothing by it.
-pub(super) const SYSTEM: [&str; 6] =
-    [CREATOR, LAST_MODIFIER, INGRESS_STATUS, URLS, LOCATION, "run.googleapis.com/operation-id"];
+pub(super) const SYSTEM: [&str; 7] =
+    [CREATOR, LAST_MODIFIER, INGRESS_STATUS, URLS, LOCATION, STARTUP_PROBE_TYPE, "run.googleapis.com/operation-id"];
 
 /// A map of annotations that is read name by name; what is left at the end has no meaning here.
 pub(super) struct Reader<'a> {

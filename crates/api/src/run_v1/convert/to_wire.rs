@@ -207,11 +207,20 @@ fn template(template: &RevisionTemplate) -> wire::RevisionTemplate {
         metadata: Some(wire::ObjectMeta {
             name: template.name.clone(),
             annotations: template_annotations(template),
-            labels: template.labels.clone(),
+            labels: template_labels(template),
             ..wire::ObjectMeta::default()
         }),
         spec: Some(revision_spec(template)),
     }
+}
+
+fn template_labels(template: &RevisionTemplate) -> BTreeMap<String, String> {
+    let ingress = template.ingress_container().and_then(|index| template.containers.get(index));
+    let probe = ingress.and_then(|container| container.startup_probe.as_ref());
+    let kind = probe.map(|probe| if probe.is_platform_startup() { "Default" } else { "Custom" });
+    let mut labels = template.labels.clone();
+    labels.extend(kind.map(|kind| (name::STARTUP_PROBE_TYPE.to_owned(), kind.to_owned())));
+    labels
 }
 
 fn template_annotations(template: &RevisionTemplate) -> BTreeMap<String, String> {
@@ -257,7 +266,7 @@ fn revision_spec(template: &RevisionTemplate) -> wire::RevisionSpec {
 /// Renders a revision.
 pub fn revision_to_wire(revision: &Revision, project_number: u64, resource_version: u64) -> wire::Revision {
     let (name, service) = (revision.key.name.as_str(), revision.service.as_str());
-    let mut labels = revision.template.labels.clone();
+    let mut labels = template_labels(&revision.template);
     for (label, value) in [
         (name::SERVICE, service),
         ("serving.knative.dev/configuration", service),

@@ -94,6 +94,16 @@ const REVISION_ANNOTATIONS: [&str; 30] = [
     "vpc-access-egress",
 ];
 
+/// What protects a service or its data on Cloud Run and does not exist here, and what it is. To accept it would
+/// let its user believe in a protection that is not there.
+const PROTECTIONS: [(&str, &str); 5] = [
+    ("binary-authorization", "Binary Authorization"),
+    ("default-url-disabled", "Disabling the default URL"),
+    ("encryption-key", "Encryption with a key of one's own"),
+    ("iap-enabled", "Identity-Aware Proxy"),
+    ("mesh", "Service mesh"),
+];
+
 /// What Cloud Run accepts as `autoscaling.knative.dev/...` on a revision.
 const REVISION_SCALING: [&str; 2] = ["minScale", "maxScale"];
 /// What homerun adds, on a revision.
@@ -111,6 +121,8 @@ pub(super) fn check(spec: &ServiceSpec, key: &ServiceKey, around: &Surroundings<
     labels("spec.template.metadata.labels", &spec.template.labels, found);
     annotations("metadata.annotations", &spec.annotations, found);
     annotations("spec.template.metadata.annotations", &spec.template.annotations, found);
+    protections("metadata.annotations", &spec.annotations, found);
+    protections("spec.template.metadata.annotations", &spec.template.annotations, found);
     for name in spec.annotations.keys() {
         kind_of_annotation(&format!("metadata.annotations[{name}]"), name, "Service", found);
     }
@@ -184,6 +196,17 @@ fn annotations(field: &str, annotations: &BTreeMap<String, String>, found: &mut 
     }
     for key in annotations.keys().filter(|key| !is_qualified(key)) {
         found.push(Violation::new(format!("{field}[{key}]"), bad_key("Annotation", key)));
+    }
+}
+
+fn protections(field: &str, annotations: &BTreeMap<String, String>, found: &mut Vec<Violation>) {
+    for (name, what) in PROTECTIONS {
+        let key = format!("run.googleapis.com/{name}");
+        let wanted = annotations.get(&key).filter(|value| !value.is_empty() && !value.eq_ignore_ascii_case("false"));
+        if wanted.is_some() {
+            let message = format!("{what} is not supported by homerun. Remove it to deploy without.");
+            found.push(Violation::new(format!("{field}[{key}]"), message));
+        }
     }
 }
 
