@@ -208,6 +208,38 @@ fn g08_a_revision_that_waits_too_long_for_a_gpu_fails_with_the_quota_as_reason()
     );
 }
 
+#[test]
+fn g08_the_wait_for_a_gpu_counts_from_when_the_images_are_here() {
+    let mut chat = revision("chat", 1, 1, Phase::Deploying);
+    chat.images_at = Some(at(100));
+    let denied = Ledger::new(Vec::new(), &[]).grant(&chat, &Quotas::default()).expect_err("no quota");
+    let waiting = status::judge(&chat, &[], Some(&denied), at(101)).expect("says that it waits");
+    assert_eq!(waiting.phase, Phase::Deploying);
+    let failed = status::judge(&waiting, &[], Some(&denied), at(121)).expect("gives up");
+    assert_eq!(failed.phase, Phase::Failed);
+}
+
+#[test]
+fn s07_an_instance_that_starts_is_not_given_up_for_idleness() {
+    let slow = revision("slow", 1, 1, Phase::Ready);
+    let mut machine = Machine::default();
+    machine.step(&[(slow.clone(), 1)], 1, 1, at(0));
+    let id = machine.instances[0].spec.id.clone();
+    machine.set(&id, InstanceState::Starting);
+    machine.step(&[(slow.clone(), 0)], 1, 1, at(5));
+    assert_eq!(machine.live(&slow), 1, "whoever waited has gone, and may come back");
+    machine.set(&id, InstanceState::Ready);
+    for second in 6..9 {
+        machine.step(&[(slow.clone(), 0)], 1, 1, at(second));
+    }
+    assert_eq!(machine.live(&slow), 0, "once ready it is idle like any other");
+    machine.step(&[(slow.clone(), 1)], 1, 1, at(10));
+    let id = machine.instances[0].spec.id.clone();
+    machine.set(&id, InstanceState::Starting);
+    machine.step(&[], 1, 1, at(11));
+    assert_eq!(machine.live(&slow), 0, "a revision that nothing addresses is stopped whatever its state");
+}
+
 /// What may happen between two passes.
 #[derive(Debug, Clone)]
 enum Event {
