@@ -13,8 +13,14 @@ const LONGEST: TimeDelta = TimeDelta::seconds(60);
 /// After this long without a failure the count begins anew.
 const FORGIVEN: TimeDelta = TimeDelta::minutes(10);
 
-/// How long an instance must serve before the failures of others are forgotten.
-pub(super) const PROVEN: TimeDelta = TimeDelta::seconds(10);
+/// How long an instance must serve before earlier failures are forgotten.
+const PROVEN: TimeDelta = TimeDelta::seconds(10);
+
+/// Whether an instance that has been ready since `ready` makes the failures forgotten. One that served before
+/// the last failure says nothing about what fails now.
+pub(super) fn forgiven(failures: &Failures, ready: Timestamp, now: Timestamp) -> bool {
+    ready > failures.last && now - ready >= PROVEN
+}
 
 /// When the next instance may be started.
 pub(super) fn until(failures: &Failures) -> Timestamp {
@@ -46,6 +52,12 @@ mod tests {
             pauses.push((until(failures.as_ref().expect("just set")) - now).num_seconds());
         }
         assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60]);
+        let last = failures.as_ref().expect("just set");
+        let since = |ready: i64, now: i64| {
+            forgiven(last, last.last + TimeDelta::seconds(ready), last.last + TimeDelta::seconds(now))
+        };
+        assert!(!since(-3600, 3600), "an instance from before the failure");
+        assert!(!since(1, 10) && since(1, 11), "one that was started since");
         let later = start + TimeDelta::hours(1);
         assert_eq!(add(failures.as_ref(), "x".to_owned(), later).count, 1);
     }

@@ -123,8 +123,8 @@ impl Reconcile {
         for instance in instances {
             let id = &instance.spec.id;
             let key = &instance.spec.revision;
-            if instance.state == InstanceState::Ready
-                && instance.stamps.ready.is_some_and(|ready| now - ready >= back_off::PROVEN)
+            if let (InstanceState::Ready, Some(ready)) = (&instance.state, instance.stamps.ready)
+                && live.failures.get(key).is_some_and(|failures| back_off::forgiven(failures, ready, now))
             {
                 live.failures.remove(key);
             }
