@@ -154,6 +154,19 @@ async fn g22_a_role_on_one_service_is_for_that_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s14_only_the_owner_imports_the_machines_own_folders() {
+    let stack = Stack::start("none").await;
+    stack.grant("", "roles/editor", "user:ed@example.com").await;
+    let ed = stack.access("ed@example.com").await;
+    let path = "/homerun/v1/images:import?name=localhost/x&path=/etc";
+    let (status, answer) = stack.call_as(&ed, Method::POST, path, None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer:#}");
+    assert!(answer["error"]["message"].as_str().is_some_and(|message| message.contains("send an archive instead")));
+    assert_ne!(stack.call(Method::POST, path, None).await.0, StatusCode::FORBIDDEN);
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s13_service_accounts_are_made_used_and_removed() {
     let stack = with_robot().await;
     let path = "/v1/projects/demo/serviceAccounts";

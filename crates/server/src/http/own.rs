@@ -59,6 +59,11 @@ pub(super) async fn import(
     body: Body,
 ) -> Result<Json<own::Imported>, Failure> {
     app::access::require(&api.platform, &caller, "homerun.images.import", &home(&api))?;
+    if let Some(path) = import.path.as_ref().filter(|_| !caller.owner) {
+        // homerun reads it with its own rights, so it could be any of the machine's folders.
+        let resource = format!("folder {} of homerun's machine; send an archive instead", path.display());
+        return Err(Failure(ApiError::PermissionDenied { permission: "homerun.images.import".to_owned(), resource }));
+    }
     let refused = |error: PullError| match error {
         PullError::Unavailable { .. } => ApiError::Internal(error.to_string()),
         other => ApiError::FailedPrecondition(other.to_string()),
