@@ -102,6 +102,16 @@ fn layout(folder: &Path) {
         header.set_size(content.len() as u64);
         tar.append_data(&mut header, path, content).expect("a file in the layer");
     }
+    // As images with systemd have it: a link that leads nowhere until an init system runs.
+    let mut link = tar::Header::new_gnu();
+    link.set_entry_type(tar::EntryType::Symlink);
+    link.set_size(0);
+    link.set_mode(0o777);
+    link.set_uid(0);
+    link.set_gid(0);
+    link.set_mtime(0);
+    let target = "../run/systemd/resolve/stub-resolv.conf";
+    tar.append_link(&mut link, "etc/resolv.conf", target).expect("a link in the layer");
     let layer = tar.into_inner().expect("a layer");
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).expect("a folder");

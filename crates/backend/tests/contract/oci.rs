@@ -125,6 +125,8 @@ async fn what_the_image_says_holds_unless_the_service_says_otherwise() {
     let image = pinned(world.backend.as_ref(), RICH).await;
     let spec = instance("rich", with_env(&image, "BOTH", "service"));
     world.ready(&spec).await;
+    let (code, _) = world.get(&spec.id, "/read?path=/etc/resolv.conf").await;
+    assert_eq!(code, 200, "the image's own is a link that leads nowhere");
     assert_eq!(world.body(&spec.id, "/ids").await, "1234 1235 [77]");
     assert_eq!(world.body(&spec.id, "/cwd").await, "/made/up");
     let env = world.body(&spec.id, "/env").await;
