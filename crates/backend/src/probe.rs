@@ -30,7 +30,7 @@ fn seconds(value: Option<u32>, default: u32) -> Duration {
 pub(crate) async fn startup(probe: &Probe, port: u16, dial: &impl Dial) -> Result<(), String> {
     tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
     let period = seconds(probe.period_seconds, 10);
-    let budget = period * probe.failure_threshold.unwrap_or(3);
+    let budget = Duration::from_secs(u64::from(probe.budget_seconds()));
     let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
     let own_timeout = seconds(probe.timeout_seconds, 1);
     let mut before = None;

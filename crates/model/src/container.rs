@@ -112,6 +112,12 @@ impl Probe {
         }
     }
 
+    /// How long it goes on trying before it has failed: failure threshold times period, in seconds, after the
+    /// initial delay.
+    pub fn budget_seconds(&self) -> u32 {
+        self.period_seconds.unwrap_or(10).saturating_mul(self.failure_threshold.unwrap_or(3))
+    }
+
     /// Whether it is the platform's own startup probe, whatever port that was given.
     pub fn is_platform_startup(&self) -> bool {
         matches!(self.check, Check::Tcp { .. })

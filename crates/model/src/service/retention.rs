@@ -35,6 +35,9 @@ pub fn why_kept(service: &Service, name: &RevisionName) -> Option<String> {
 /// service's, the oldest first.
 pub fn excess(service: &Service, revisions: &[RevisionName]) -> Vec<RevisionName> {
     let many = revisions.len().saturating_sub(REVISIONS_MAX);
+    if many == 0 {
+        return Vec::new();
+    }
     let addressed: BTreeSet<&RevisionName> =
         revisions.iter().filter(|name| why_kept(service, name).is_some()).collect();
     revisions.iter().filter(|name| !addressed.contains(name)).take(many).cloned().collect()

@@ -107,9 +107,7 @@ fn first_start(revision: &Revision, instances: &[ObservedInstance]) -> Duration 
     };
     let container = revision.template.ingress_container().map(|index| &revision.template.containers[index]);
     let probe = container.and_then(|container| container.startup_probe.as_ref());
-    let budget = probe.map_or(0, |probe| {
-        probe.initial_delay_seconds.unwrap_or(0)
-            + probe.period_seconds.unwrap_or(10) * probe.failure_threshold.unwrap_or(3)
-    });
+    let budget =
+        probe.map_or(0, |probe| probe.initial_delay_seconds.unwrap_or(0).saturating_add(probe.budget_seconds()));
     instances.iter().find(starting).map_or(Duration::ZERO, |_| Duration::from_secs(u64::from(budget)))
 }

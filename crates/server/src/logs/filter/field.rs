@@ -201,6 +201,5 @@ pub(super) fn duration(text: &str) -> Option<i64> {
     };
     let number: f64 = text[..split].parse().ok()?;
     let nanos = number * unit;
-    #[allow(clippy::cast_possible_truncation, reason = "checked against the range right here")]
     (nanos.abs() < i64::MAX as f64).then_some(nanos.round() as i64)
 }
