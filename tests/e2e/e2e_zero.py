@@ -58,6 +58,11 @@ class Zero(unittest.TestCase):
         self.assertEqual(answers, [200] * 20)
         self.assertEqual(len(HOME.instances("one")), 1, "twenty requests fit into one instance")
 
+    def test_s07_a_crash_costs_who_comes_next_a_start_and_no_refusal(self):
+        url = HOME.deploy("crash")
+        self.assertIn(curl(f"{url}/exit?code=3")[0], (500, 502, 503), "the request that the container died of")
+        self.assertEqual([curl(f"{url}/")[0] for _ in range(5)], [200] * 5)
+
     def test_s07_a_long_request_keeps_its_instance(self):
         url = HOME.service("one")["url"]
         status, body = curl(f"{url}/sleep?ms={(IDLE + 3) * 1000}")
