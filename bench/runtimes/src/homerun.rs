@@ -109,6 +109,7 @@ impl Homerun {
             start_waves: vec![vec![0]],
             volumes: Vec::new(),
             gpus: Vec::new(),
+            gpu_zonal_redundancy: false,
             ingress: IngressPort { port: PORT, protocol: Protocol::Http1 },
             decided_at: chrono::Utc::now(),
         }

@@ -61,6 +61,14 @@ pub enum ApiError {
         /// What stands before the `@`.
         id: String,
     },
+    /// There is a preference for this limit already.
+    #[error("Quota preference '{id}' already exists for {bucket}; update it instead of creating another.")]
+    QuotaPreferenceExists {
+        /// The other's id.
+        id: String,
+        /// What the limit is for.
+        bucket: String,
+    },
     /// The API is not enabled in the project.
     #[error(
         "{api} has not been used in project {project} before or it is disabled. Enable it with \
@@ -110,7 +118,9 @@ impl ApiError {
                 (403, "PERMISSION_DENIED")
             }
             Self::NotFound { .. } => (404, "NOT_FOUND"),
-            Self::AlreadyExists { .. } | Self::ServiceAccountExists { .. } => (409, "ALREADY_EXISTS"),
+            Self::AlreadyExists { .. } | Self::ServiceAccountExists { .. } | Self::QuotaPreferenceExists { .. } => {
+                (409, "ALREADY_EXISTS")
+            }
             Self::Conflict(_) => (409, "ABORTED"),
             Self::ResourceExhausted(_) => (429, "RESOURCE_EXHAUSTED"),
             Self::Unavailable(_) => (503, "UNAVAILABLE"),

@@ -1,5 +1,7 @@
 //! Wire types of the published APIs and their conversion to and from the model.
 
+pub mod cloud_quotas;
+pub mod consumer_quotas;
 pub mod error;
 pub mod iam;
 pub mod logging;

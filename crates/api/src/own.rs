@@ -132,3 +132,118 @@ pub struct Token {
     /// When it expires.
     pub expire_time: DateTime<Utc>,
 }
+
+/// `GET /homerun/v1/projects/P/quotas`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quotas {
+    /// The project's GPU quotas, in the regions where there is anything to say about them.
+    pub quotas: Vec<Quota>,
+    /// What was asked for, the newest first.
+    pub requests: Vec<QuotaRequest>,
+}
+
+/// A GPU quota in a region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quota {
+    /// Its id as Cloud Run names it.
+    pub quota_id: String,
+    /// Its name for people.
+    pub display_name: String,
+    /// The GPU type.
+    pub gpu_type: String,
+    /// Whether it counts instances with zonal redundancy.
+    pub zonal_redundancy: bool,
+    /// The region.
+    pub region: String,
+    /// GPUs that may be held at a time.
+    pub limit: u32,
+    /// GPUs that were granted, or the default.
+    pub granted: u32,
+    /// The override that lowers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<u32>,
+    /// GPUs that live instances hold.
+    pub used: u32,
+    /// Who holds them, most first.
+    pub holders: Vec<QuotaHolder>,
+}
+
+/// Who holds GPUs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaHolder {
+    /// The service.
+    pub service: String,
+    /// GPUs.
+    pub gpus: u32,
+}
+
+/// A preference for another limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaRequest {
+    /// Its id.
+    pub id: String,
+    /// The quota's id.
+    pub quota_id: String,
+    /// The region; absent for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// GPUs wanted.
+    pub preferred: u32,
+    /// GPUs granted at present.
+    pub granted: u32,
+    /// Whether an administrator has to decide.
+    pub pending: bool,
+    /// What was said of it.
+    pub detail: String,
+    /// Why it is wanted.
+    pub justification: String,
+    /// Who asked.
+    pub requester: String,
+    /// When it was last changed.
+    pub update_time: DateTime<Utc>,
+}
+
+/// `POST /homerun/v1/projects/P/quotaPreferences/ID:approve` and `:deny`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QuotaDecision {
+    /// GPUs to grant; as many as were asked for where absent. Only to approve.
+    pub value: Option<u32>,
+    /// Why not. Only to deny.
+    pub reason: Option<String>,
+}
+
+/// `GET /homerun/v1/projects/P/quotaChanges`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuotaChanges {
+    /// What was changed, the newest first.
+    pub changes: Vec<QuotaChange>,
+}
+
+/// The record of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaChange {
+    /// When.
+    pub time: DateTime<Utc>,
+    /// Who.
+    pub by: String,
+    /// `requested`, `granted`, `denied`, `overridden` or `override removed`.
+    pub action: String,
+    /// The quota's id.
+    pub quota_id: String,
+    /// The region; absent for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// GPUs before.
+    pub from: u32,
+    /// GPUs afterwards, or asked for.
+    pub to: u32,
+    /// The request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// What was said about it.
+    pub note: String,
+}

@@ -37,6 +37,11 @@ const TITLES: [(&str, &str); 7] = [
     ("serviceusage.googleapis.com", "Service Usage API"),
 ];
 
+/// Whether homerun's clients use an API of this name.
+pub fn is_known(name: &str) -> bool {
+    TITLES.iter().any(|(api, _)| *api == name)
+}
+
 impl Service {
     /// The state of API `name` in a project.
     pub fn new(project_number: u64, name: &str, enabled: bool) -> Self {

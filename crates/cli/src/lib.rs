@@ -7,6 +7,7 @@ mod gcloud;
 mod image;
 mod logs;
 mod output;
+mod quota;
 pub mod server_file;
 mod services;
 mod status;
@@ -58,6 +59,12 @@ pub enum Command {
         #[command(subcommand)]
         command: image::ImageCommand,
     },
+    /// GPU quotas: who uses them, asking for more and deciding about it
+    Quota {
+        /// What to do
+        #[command(subcommand)]
+        command: quota::QuotaCommand,
+    },
     /// Show services, instances and GPUs
     #[command(after_help = "Example:\n  homerun status\n  homerun status --format json")]
     Status(status::StatusArgs),
@@ -107,6 +114,7 @@ pub async fn run(command: Command, target: &Target) -> Result<(), CliError> {
         Command::Run { command: RunCommand::Services { command } } => services::run(target, command).await,
         Command::Auth { command } => auth::run(target, command).await,
         Command::Image { command } => image::run(target, command).await,
+        Command::Quota { command } => quota::run(target, command).await,
         Command::Status(args) => status::run(target, &args).await,
     }
 }

@@ -27,6 +27,9 @@ pub struct InstanceSpec {
     pub volumes: Vec<Volume>,
     /// GPUs of the instance, all for the container [`ContainerSpec::gpu`].
     pub gpus: Vec<DeviceId>,
+    /// Whether its GPUs count for the quota with zonal redundancy (row G25).
+    #[serde(default)]
+    pub gpu_zonal_redundancy: bool,
     /// Where requests go.
     pub ingress: IngressPort,
     /// When control decided to start it.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use homerun_model::Timestamp;
+use homerun_model::condition::{self, ConditionType, Status};
 use homerun_model::container::Container;
 use homerun_model::instance::{Failure, InstanceState, ObservedInstance, Stamps};
 use homerun_model::names::{DeviceId, GpuType, InstanceId, ProjectId, Region, RevisionKey, RevisionName, ServiceName};
@@ -202,10 +203,16 @@ fn g08_a_revision_that_waits_too_long_for_a_gpu_fails_with_the_quota_as_reason()
     let waiting = status::judge(&chat, &machine.instances, Some(&denied), at(2)).expect("says that it waits");
     assert_eq!(waiting.phase, Phase::Deploying);
     let failed = status::judge(&waiting, &machine.instances, Some(&denied), at(60)).expect("gives up");
-    assert_eq!(failed.phase, Phase::Failed);
-    assert!(
-        failed.conditions.iter().any(|c| { c.message.contains("Quota exceeded for total allowable count of GPUs") })
-    );
+    let ready = condition::get(&failed.conditions, ConditionType::Ready).expect("a condition");
+    assert_eq!((ready.status, &*ready.reason), (Status::False, "ResourcesUnavailable"));
+    assert!(ready.message.contains("Quota exceeded for total allowable count of GPUs"));
+    assert_eq!(status::judge(&failed, &machine.instances, Some(&denied), at(61)), None, "it is said once");
+
+    // It goes on waiting, until it gets its GPU or another revision comes.
+    machine.step(&[(failed.clone(), 0)], 2, 2, at(62));
+    assert_eq!(status::judge(&failed, &machine.instances, None, at(63)).map(|next| next.phase), Some(Phase::Ready));
+    assert_eq!(status::superseded(&failed).map(|next| next.phase), Some(Phase::Failed));
+    assert_eq!(status::superseded(&waiting), None);
 }
 
 #[test]
@@ -216,7 +223,8 @@ fn g08_the_wait_for_a_gpu_counts_from_when_the_images_are_here() {
     let waiting = status::judge(&chat, &[], Some(&denied), at(101)).expect("says that it waits");
     assert_eq!(waiting.phase, Phase::Deploying);
     let failed = status::judge(&waiting, &[], Some(&denied), at(121)).expect("gives up");
-    assert_eq!(failed.phase, Phase::Failed);
+    let ready = condition::get(&failed.conditions, ConditionType::Ready).expect("a condition");
+    assert_eq!(ready.status, Status::False);
 }
 
 #[test]

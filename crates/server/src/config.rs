@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use homerun_backend::gpu::GpuSetting;
 use homerun_model::names::{Project, ProjectId, Region};
+use homerun_model::quota::QuotaSettings;
 use homerun_model::service::ServiceSettings;
 use serde::Deserialize;
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Defaults and limits of services.
     pub services: ServiceSettings,
+    /// GPU quotas, and who grants more.
+    pub quotas: QuotaSettings,
     /// Leave instances running when homerun is asked to end; the next one adopts them.
     pub leave_running: bool,
     /// How much of services' logs is kept.
@@ -134,6 +137,7 @@ impl Default for Config {
                 .to_vec(),
             auth: AuthConfig::default(),
             services: ServiceSettings::default(),
+            quotas: QuotaSettings::default(),
             leave_running: false,
             logs: LogsConfig::default(),
         }

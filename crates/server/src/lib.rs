@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod ids;
+pub mod limits;
 pub mod lock;
 pub mod logs;
 pub mod platform;

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::limits::Limits;
 use crate::store::Store;
 
 /// One running homerun.
@@ -31,6 +32,8 @@ pub struct Platform {
     pub clock: Arc<dyn Clock>,
     /// GPUs as the rules see them.
     pub gpus: Gpus,
+    /// The limits in force.
+    pub quotas: Limits,
     /// What the loops know and a restart may forget.
     pub live: Live,
     /// Port that services' URLs name.
@@ -43,8 +46,6 @@ pub struct Gpus {
     pub inventory: GpuInventory,
     /// Every device.
     pub devices: Vec<Gpu>,
-    /// The limits in force.
-    pub quotas: Quotas,
 }
 
 /// What the loops know and a restart may forget: each is found anew from the store, the backend and
@@ -91,14 +92,13 @@ impl Live {
 
 impl Platform {
     /// What the rules must know besides a service, for a service in `project`.
-    pub fn surroundings<'a>(&'a self, project: &'a Project, regions: &'a [Region]) -> Surroundings<'a> {
-        Surroundings {
-            project,
-            gpus: &self.gpus.inventory,
-            quotas: &self.gpus.quotas,
-            regions,
-            settings: &self.config.services,
-        }
+    pub fn surroundings<'a>(
+        &'a self,
+        project: &'a Project,
+        regions: &'a [Region],
+        quotas: &'a Quotas,
+    ) -> Surroundings<'a> {
+        Surroundings { project, gpus: &self.gpus.inventory, quotas, regions, settings: &self.config.services }
     }
 
     /// Number of a project, 0 for one that does not exist.

@@ -16,7 +16,7 @@ use homerun_model::gpu::{GpuInventory, published_types};
 use homerun_model::iam::{INVOKE, Resource};
 use homerun_model::names::{DeviceId, InstanceId, Region, ServiceKey};
 use homerun_model::plan::place::Gpu;
-use homerun_model::quota::{QuotaKey, Quotas};
+use homerun_model::quota::Quotas;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -26,6 +26,7 @@ use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::{BackendKind, Config};
 use crate::http;
+use crate::limits::Limits;
 use crate::lock::{DirLock, LockError};
 use crate::logs::Logs;
 use crate::platform::{Gpus, Live, Platform};
@@ -115,10 +116,13 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
 
     let backend = open_backend(&config, &logs).await?;
     let gpus = gpus(&config, backend.as_ref());
+    let base = Quotas::new(config.quotas.clone(), project.id.clone(), &gpus.inventory);
+    let quotas = Limits::open(base, &store)?;
     let doors = Arc::new(Doors { backend: backend.clone(), auth: auth.clone(), store: store.clone() });
     let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs.clone()), homerun_ingress::Settings::default());
     let url_port = config.url.port.unwrap_or(ingress_address.port());
-    let platform = Arc::new(Platform { config, store, backend, ingress, clock, gpus, live: Live::default(), url_port });
+    let live = Live::default();
+    let platform = Arc::new(Platform { config, store, backend, ingress, clock, gpus, quotas, live, url_port });
 
     let mut tasks = JoinSet::new();
     tasks.spawn(tasks::reconcile::run(platform.clone()));
@@ -179,12 +183,10 @@ async fn open_backend(config: &Config, logs: &Logs) -> Result<Arc<dyn Backend>, 
     }
 }
 
-/// GPUs as the rules see them. This machine is one zone of its region. At first start the default
-/// project's quota is what the machine has, and other projects' is 0 (row G09).
+/// GPUs as the rules see them. This machine is one zone of its region.
 fn gpus(config: &Config, backend: &dyn Backend) -> Gpus {
     let region = Region::new(&config.region);
     let mut inventory = GpuInventory { types: published_types(), regions: BTreeMap::new() };
-    let mut quotas = Quotas::default();
     let mut devices = Vec::new();
     for device in backend.devices() {
         let zones = inventory
@@ -196,16 +198,7 @@ fn gpus(config: &Config, backend: &dyn Backend) -> Gpus {
         zones[0] += 1;
         devices.push(Gpu { id: DeviceId::new(device.id.as_str()), gpu: device.gpu_type, region: region.clone() });
     }
-    for (gpu, zones) in inventory.regions.get(&region).into_iter().flatten() {
-        let key = QuotaKey {
-            project: config.default_project().id,
-            region: region.clone(),
-            gpu: gpu.clone(),
-            zonal_redundancy: false,
-        };
-        quotas.set(key, zones.iter().sum());
-    }
-    Gpus { inventory, devices, quotas }
+    Gpus { inventory, devices }
 }
 
 /// What ingress needs of the rest: a way into instances, and who may invoke.

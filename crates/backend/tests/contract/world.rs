@@ -247,6 +247,7 @@ pub fn instance(id: &str, container: ContainerSpec) -> InstanceSpec {
         start_waves: vec![vec![0]],
         volumes: Vec::new(),
         gpus: Vec::new(),
+        gpu_zonal_redundancy: false,
         ingress: IngressPort { port: PORT, protocol: Protocol::Http1 },
         decided_at: chrono::Utc::now(),
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::instance::ObservedInstance;
-use crate::names::{DeviceId, GpuType, ProjectId, Region, ServiceName};
+use crate::names::{DeviceId, GpuType, Region, ServiceName};
 use crate::quota::{QuotaKey, Quotas};
 use crate::revision::Revision;
 
@@ -28,7 +28,8 @@ pub struct Gpu {
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     gpus: Vec<Gpu>,
-    held: BTreeMap<DeviceId, (ProjectId, ServiceName)>,
+    /// By device: the quota that it counts for, and who has it.
+    held: BTreeMap<DeviceId, (QuotaKey, ServiceName)>,
 }
 
 /// Why a GPU is not given now.
@@ -80,14 +81,20 @@ impl fmt::Display for Denied {
 impl Ledger {
     /// The ledger as the instances that are not over make it.
     pub fn new(gpus: Vec<Gpu>, instances: &[ObservedInstance]) -> Self {
-        let mut ledger = Self { gpus, held: BTreeMap::new() };
+        let mut held = BTreeMap::new();
         for instance in instances.iter().filter(|instance| !instance.state.is_over()) {
-            for id in &instance.spec.gpus {
-                let holder = (instance.spec.revision.project.clone(), instance.spec.service.clone());
-                ledger.held.insert(id.clone(), holder);
+            let spec = &instance.spec;
+            for gpu in gpus.iter().filter(|gpu| spec.gpus.contains(&gpu.id)) {
+                let key = QuotaKey {
+                    project: spec.revision.project.clone(),
+                    region: gpu.region.clone(),
+                    gpu: gpu.gpu.clone(),
+                    zonal_redundancy: spec.gpu_zonal_redundancy,
+                };
+                held.insert(gpu.id.clone(), (key, spec.service.clone()));
             }
         }
-        ledger
+        Self { gpus, held }
     }
 
     /// Gives `revision` the GPUs for one more instance, and counts them as held.
@@ -119,7 +126,7 @@ impl Ledger {
             return Err(Denied { cause, holders });
         }
         for id in &free {
-            self.held.insert(id.clone(), (revision.key.project.clone(), revision.service.clone()));
+            self.held.insert(id.clone(), (key.clone(), revision.service.clone()));
         }
         Ok(free)
     }
@@ -130,18 +137,20 @@ impl Ledger {
     }
 
     fn free<'a>(&'a self, key: &'a QuotaKey) -> impl Iterator<Item = &'a DeviceId> {
-        self.matching(key).filter(|id| !self.held.contains_key(id))
+        let matching = self.gpus.iter().filter(|gpu| gpu.gpu == key.gpu && gpu.region == key.region);
+        matching.map(|gpu| &gpu.id).filter(|id| !self.held.contains_key(id))
     }
 
-    fn matching<'a>(&'a self, key: &'a QuotaKey) -> impl Iterator<Item = &'a DeviceId> {
-        self.gpus.iter().filter(|gpu| gpu.gpu == key.gpu && gpu.region == key.region).map(|gpu| &gpu.id)
+    /// GPUs that the quota counts as used.
+    pub fn used(&self, key: &QuotaKey) -> u32 {
+        self.holders(key).iter().map(|(_, count)| count).sum()
     }
 
     /// The services of the project that hold GPUs which the quota counts, most first.
-    fn holders(&self, key: &QuotaKey) -> Vec<(ServiceName, u32)> {
+    pub fn holders(&self, key: &QuotaKey) -> Vec<(ServiceName, u32)> {
         let mut counts = BTreeMap::<&ServiceName, u32>::new();
-        for (project, service) in self.matching(key).filter_map(|id| self.held.get(id)) {
-            if project == &key.project {
+        for (counted, service) in self.held.values() {
+            if counted == key {
                 *counts.entry(service).or_default() += 1;
             }
         }

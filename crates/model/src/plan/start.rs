@@ -37,6 +37,7 @@ pub fn instance(revision: &Revision, id: InstanceId, gpus: Vec<DeviceId>, now: T
         start_waves,
         volumes: template.volumes.clone(),
         gpus,
+        gpu_zonal_redundancy: template.gpu_zonal_redundancy.unwrap_or(false),
         ingress: IngressPort { port, protocol },
         decided_at: now,
     })

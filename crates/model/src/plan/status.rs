@@ -10,7 +10,8 @@ use crate::plan::place::Denied;
 use crate::revision::{Phase, Revision};
 use crate::service::{Service, ServiceStatus, ServingTarget};
 
-/// How long a revision whose images are here may wait for a GPU to be proven before its deployment fails.
+/// How long a revision whose images are here may wait for a GPU to be proven before its deployment fails. It
+/// goes on waiting then, and becomes ready when it gets one, unless another revision comes after it.
 pub const GPU_WAIT: TimeDelta = TimeDelta::seconds(20);
 
 /// What a deploying revision has become, seeing its instances and whether it was denied a GPU; `None`
@@ -43,9 +44,21 @@ pub fn judge(
         crate::plan::place::DeniedCause::Devices { .. } => denied.to_string(),
     };
     if now - revision.images_at.unwrap_or(revision.created_at) >= GPU_WAIT {
-        return Some(failed(revision, ConditionType::ResourcesAvailable, "ResourcesUnavailable", &message, now));
+        let stalled = without(revision, ConditionType::ResourcesAvailable, "ResourcesUnavailable", &message, now);
+        return (stalled.conditions != revision.conditions).then_some(stalled);
     }
     progress(revision, "WaitingForGpu", &format!("Waiting for a GPU. {message}"), now)
+}
+
+/// A revision that still waits for a GPU after its deployment has failed, once another one has come after
+/// it: it waits no more. `None` for any other.
+pub fn superseded(revision: &Revision) -> Option<Revision> {
+    let stalled = revision.phase == Phase::Deploying && is_stalled(revision);
+    stalled.then(|| Revision { phase: Phase::Failed, ..revision.clone() })
+}
+
+fn is_stalled(revision: &Revision) -> bool {
+    condition::get(&revision.conditions, ConditionType::Ready).is_some_and(|c| c.status == condition::Status::False)
 }
 
 /// The revision with a sentence about what is being done; `None` if it says so already.
@@ -98,7 +111,12 @@ fn proven(revision: &Revision, now: Timestamp) -> Revision {
 }
 
 fn failed(revision: &Revision, kind: ConditionType, reason: &str, message: &str, now: Timestamp) -> Revision {
-    let mut revision = Revision { phase: Phase::Failed, ..revision.clone() };
+    Revision { phase: Phase::Failed, ..without(revision, kind, reason, message, now) }
+}
+
+/// The revision with what it lacks.
+fn without(revision: &Revision, kind: ConditionType, reason: &str, message: &str, now: Timestamp) -> Revision {
+    let mut revision = revision.clone();
     let message = format!("Revision '{}' is not ready and cannot serve traffic. {message}", revision.key.name);
     for kind in [ConditionType::Ready, kind] {
         condition::set(&mut revision.conditions, Condition::failed(kind, reason, message.clone(), now));
@@ -195,7 +213,7 @@ fn configurations_ready(newest: Option<&Revision>, now: Timestamp) -> Condition 
     let kind = ConditionType::ConfigurationsReady;
     match newest {
         Some(revision) => match condition::get(&revision.conditions, ConditionType::Ready) {
-            Some(ready) if revision.phase == Phase::Failed => {
+            Some(ready) if revision.phase == Phase::Failed || is_stalled(revision) => {
                 Condition::failed(kind, &ready.reason, ready.message.clone(), now)
             }
             Some(ready) if revision.phase == Phase::Deploying => {

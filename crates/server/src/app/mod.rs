@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod logs;
 pub mod policies;
 pub mod projects;
+pub mod quotas;
 pub mod revisions;
 pub mod selector;
 pub mod services;

@@ -37,7 +37,8 @@ pub fn create(platform: &Platform, caller: &Caller, request: Request<'_>) -> Res
         return Err(ApiError::AlreadyExists { kind: KIND, name: name.to_owned() });
     }
     let regions = platform.config.all_regions();
-    let around = platform.surroundings(request.project, &regions);
+    let quotas = platform.quotas.now();
+    let around = platform.surroundings(request.project, &regions, &quotas);
     let change = Service::create(&request.key, request.spec, &around, origin(platform, caller, ids::uuid()));
     let change = change.map_err(ApiError::InvalidArgument)?;
     store(platform, caller, change, None, request.dry_run)
@@ -62,7 +63,8 @@ pub fn replace(
         return Err(ApiError::FailedPrecondition(format!("Service '{name}' is being deleted.")));
     }
     let regions = platform.config.all_regions();
-    let around = platform.surroundings(request.project, &regions);
+    let quotas = platform.quotas.now();
+    let around = platform.surroundings(request.project, &regions, &quotas);
     let revisions = platform.store.revisions(&request.key).map_err(|error| stored(error, KIND, name))?;
     let mut existing: Vec<RevisionName> = revisions.into_iter().map(|revision| revision.value.key.name).collect();
     let origin = origin(platform, caller, present.value.uid.clone());

@@ -12,6 +12,7 @@ mod logging;
 mod own;
 mod path;
 mod projects;
+mod quotas;
 mod revisions;
 mod service_usage;
 mod services;
@@ -44,6 +45,7 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> 
     let api = Api { platform, auth, control };
     run(&api)
         .merge(iam_routes())
+        .merge(quotas::routes())
         .route("/v1/projects/{project}", get(projects::get).post(projects::post))
         .route("/v1/projects/{project}/services", get(service_usage::list))
         .route("/v1/projects/{project}/services:batchEnable", post(service_usage::batch_enable))

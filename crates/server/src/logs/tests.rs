@@ -82,6 +82,7 @@ fn instance(service: &str) -> InstanceSpec {
         start_waves: vec![vec![0]],
         volumes: Vec::new(),
         gpus: Vec::new(),
+        gpu_zonal_redundancy: false,
         ingress: IngressPort { port: 8080, protocol: Protocol::Http1 },
         decided_at: DateTime::UNIX_EPOCH,
     }

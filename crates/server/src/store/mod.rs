@@ -10,6 +10,7 @@ mod accounts;
 mod intent;
 mod policies;
 mod projects;
+mod quotas;
 mod revisions;
 mod services;
 
@@ -27,6 +28,7 @@ use intent::{Intent, Pending};
 pub use accounts::ServiceAccount;
 pub use intent::{Feed, ServiceIntent};
 pub use projects::StoredProject;
+pub use quotas::Override;
 
 /// The tables. Bodies are JSON of the model's types; columns are what queries need.
 const SCHEMA: &str = "
@@ -44,6 +46,12 @@ CREATE INDEX IF NOT EXISTS revisions_by_service ON revisions (project, region, s
 CREATE TABLE IF NOT EXISTS policies (resource TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS service_accounts (
     email TEXT PRIMARY KEY, unique_id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS quota_preferences (
+    project TEXT NOT NULL, id TEXT NOT NULL, bucket TEXT NOT NULL UNIQUE, version BIGINT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (project, id));
+CREATE TABLE IF NOT EXISTS quota_overrides (bucket TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS quota_changes (number BIGINT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS quota_changes_by_project ON quota_changes (project, number);
 ";
 
 /// The database.

@@ -159,7 +159,12 @@ fn judge(platform: &Platform, keys: &BTreeSet<ServiceKey>, instances: &[Observed
     let denied = platform.live.lock().denied.clone();
     for intent in platform.store.intents(keys) {
         for revision in intent.revisions() {
-            let Some(next) = status::judge(revision, instances, denied.get(&revision.key), now) else {
+            let newest = intent.service.value.status.latest_created_revision.as_ref();
+            let next = match status::superseded(revision).filter(|_| newest != Some(&revision.key.name)) {
+                None => status::judge(revision, instances, denied.get(&revision.key), now),
+                superseded => superseded,
+            };
+            let Some(next) = next else {
                 continue;
             };
             match platform.store.update_revision(&next) {
@@ -195,7 +200,7 @@ async fn act(platform: &Arc<Platform>, keys: &BTreeSet<ServiceKey>, instances: &
             .collect();
         let seen = Seen { instances, draining: &live.draining, in_flight: &in_flight };
         let mut ledger = Ledger::new(platform.gpus.devices.clone(), instances);
-        let plan = rollout::rollout(&intents, seen, (&mut ledger, &platform.gpus.quotas), now, &mut new_id);
+        let plan = rollout::rollout(&intents, seen, (&mut ledger, &platform.quotas.now()), now, &mut new_id);
         live.denied = plan.denied;
         for action in &plan.actions {
             match action {

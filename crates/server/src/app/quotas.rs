@@ -1,0 +1,362 @@
+//! GPU quotas: who uses them, asking for other limits, and deciding about it.
+
+use std::collections::BTreeMap;
+
+use homerun_api::error::ApiError;
+use homerun_model::iam::Resource;
+use homerun_model::names::{ProjectId, Region};
+use homerun_model::plan::place::Ledger;
+use homerun_model::quota::{
+    self, Bucket, Change, Decided, Decision, DecreaseRefused, Preference, Quota, QuotaKey, SafetyChecks, Standing,
+};
+use homerun_model::violation::Violation;
+
+use super::{access, stored};
+use crate::auth::Caller;
+use crate::ids;
+use crate::platform::Platform;
+use crate::store::{Override, Versioned};
+
+const KIND: &str = "Quota preference";
+/// The service that the quotas belong to.
+pub const SERVICE: &str = "run.googleapis.com";
+/// Changes that are shown at most.
+const CHANGES: usize = 1000;
+
+/// What a preference is to be.
+#[derive(Debug)]
+pub struct Wish {
+    /// What the limit is for.
+    pub bucket: Bucket,
+    /// GPUs.
+    pub preferred: u32,
+    /// Why.
+    pub justification: String,
+    /// Whom to ask about it.
+    pub contact: String,
+    /// The client's own notes.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How a preference is to be written.
+#[derive(Debug, Default)]
+pub struct How {
+    /// The version that the caller has read, if it says.
+    pub expected: Option<u64>,
+    /// Make it if there is none.
+    pub allow_missing: bool,
+    /// Check everything and store nothing.
+    pub validate_only: bool,
+    /// Safety checks to do without.
+    pub checks: SafetyChecks,
+}
+
+/// Demands a permission on a project.
+///
+/// # Errors
+/// `PermissionDenied`.
+pub fn require(platform: &Platform, caller: &Caller, permission: &str, project: &ProjectId) -> Result<(), ApiError> {
+    access::require(platform, caller, permission, &Resource::Project(project.clone()))
+}
+
+/// Every quota that exists here, by id.
+pub fn all(platform: &Platform) -> Vec<Quota> {
+    Quota::all(&platform.gpus.inventory.types)
+}
+
+/// Who holds which GPU now.
+pub fn ledger(platform: &Platform) -> Ledger {
+    Ledger::new(platform.gpus.devices.clone(), &platform.backend.list())
+}
+
+/// The preferences of a project, by id.
+///
+/// # Errors
+/// When the store fails.
+pub fn preferences(platform: &Platform, project: &ProjectId) -> Result<Vec<Versioned<Preference>>, ApiError> {
+    let mut all = platform.store.quota_preferences().map_err(|error| stored(error, KIND, project.as_str()))?;
+    all.retain(|preference| &preference.value.bucket.project == project);
+    Ok(all)
+}
+
+/// A preference.
+///
+/// # Errors
+/// `NotFound`.
+pub fn preference(platform: &Platform, project: &ProjectId, id: &str) -> Result<Versioned<Preference>, ApiError> {
+    let found = platform.store.quota_preference(project, id).map_err(|error| stored(error, KIND, id))?;
+    found.ok_or_else(|| ApiError::NotFound { kind: KIND, name: id.to_owned() })
+}
+
+/// Asks for a limit that was not asked for before; with `id`, or one that is made.
+///
+/// # Errors
+/// `AlreadyExists` if the id or the bucket is taken, or what is wrong.
+pub fn create(
+    platform: &Platform,
+    caller: &Caller,
+    id: Option<&str>,
+    wish: Wish,
+    how: &How,
+) -> Result<Versioned<Preference>, ApiError> {
+    let id = id.map_or_else(ids::uuid, str::to_owned);
+    if !is_id(&id) {
+        let message = format!(
+            "'{id}' is not valid; it must have 1 to 63 lower-case letters, digits and hyphens, beginning with a letter or \
+             digit and not ending with a hyphen."
+        );
+        return Err(ApiError::InvalidArgument(vec![Violation::new("quotaPreferenceId", message)]));
+    }
+    let changing = platform.quotas.change();
+    for other in preferences(platform, &wish.bucket.project)? {
+        if other.value.id == id {
+            return Err(ApiError::AlreadyExists { kind: KIND, name: id });
+        }
+        if other.value.bucket == wish.bucket {
+            return Err(ApiError::QuotaPreferenceExists { id: other.value.id, bucket: wish.bucket.to_string() });
+        }
+    }
+    let now = platform.clock.now();
+    let fresh = Preference {
+        id,
+        bucket: wish.bucket.clone(),
+        preferred: 0,
+        granted: None,
+        pending: false,
+        justification: String::new(),
+        contact: String::new(),
+        annotations: BTreeMap::new(),
+        trace_id: String::new(),
+        detail: String::new(),
+        requester: String::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    let (preference, changes) = ask(platform, caller, fresh, wish, how.checks)?;
+    if how.validate_only {
+        return Ok(Versioned { version: 0, value: preference });
+    }
+    let put = platform.store.put_quota_preference(&preference, None, &changes);
+    let version = put.map_err(|error| stored(error, KIND, &preference.id))?;
+    in_force(platform, changing)?;
+    Ok(Versioned { version, value: preference })
+}
+
+/// Asks for another limit than before.
+///
+/// # Errors
+/// `NotFound`, `Conflict` if it was changed since it was read, or what is wrong.
+pub fn update(
+    platform: &Platform,
+    caller: &Caller,
+    id: &str,
+    wish: Wish,
+    how: &How,
+) -> Result<Versioned<Preference>, ApiError> {
+    let changing = platform.quotas.change();
+    let found = platform.store.quota_preference(&wish.bucket.project, id).map_err(|error| stored(error, KIND, id))?;
+    let Some(present) = found else {
+        drop(changing);
+        return match how.allow_missing {
+            true => create(platform, caller, Some(id), wish, how),
+            false => Err(ApiError::NotFound { kind: KIND, name: id.to_owned() }),
+        };
+    };
+    if how.expected.is_some_and(|expected| expected != present.version) {
+        return Err(stored(crate::store::StoreError::Conflict, KIND, id));
+    }
+    if present.value.bucket != wish.bucket {
+        let message = format!("cannot be changed: it is for {}, and {} was given.", present.value.bucket, wish.bucket);
+        return Err(ApiError::InvalidArgument(vec![Violation::new("quotaPreference.dimensions", message)]));
+    }
+    let (preference, changes) = ask(platform, caller, present.value, wish, how.checks)?;
+    if how.validate_only {
+        return Ok(Versioned { version: present.version, value: preference });
+    }
+    let put = platform.store.put_quota_preference(&preference, Some(present.version), &changes);
+    let version = put.map_err(|error| stored(error, KIND, id))?;
+    in_force(platform, changing)?;
+    Ok(Versioned { version, value: preference })
+}
+
+/// Grants or denies what was asked for. That is the installation's owner's to do, not the project's:
+/// else each project would grant itself what all of them share.
+///
+/// # Errors
+/// `PermissionDenied`, `NotFound`, or `FailedPrecondition` if nothing waits.
+pub fn decide(
+    platform: &Platform,
+    caller: &Caller,
+    project: &ProjectId,
+    id: &str,
+    decision: Decision,
+) -> Result<Versioned<Preference>, ApiError> {
+    access::require(platform, caller, "homerun.quotas.decide", &Resource::Platform)?;
+    let changing = platform.quotas.change();
+    let present = preference(platform, project, id)?;
+    let granted = standing(platform, &present.value.bucket).granted;
+    let decided = quota::decide(present.value, decision, granted, caller.email(), platform.clock.now());
+    let Decided { preference, change } =
+        decided.map_err(|refused| ApiError::FailedPrecondition(format!("{KIND} '{id}': {refused}.")))?;
+    let put = platform.store.put_quota_preference(&preference, Some(present.version), &[change]);
+    let version = put.map_err(|error| stored(error, KIND, id))?;
+    in_force(platform, changing)?;
+    Ok(Versioned { version, value: preference })
+}
+
+/// Lowers limits, whatever is granted; all of them or none.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub fn lower(
+    platform: &Platform,
+    caller: &Caller,
+    overrides: Vec<Override>,
+    checks: SafetyChecks,
+) -> Result<(), ApiError> {
+    let changing = platform.quotas.change();
+    let mut changes = Vec::new();
+    for each in &overrides {
+        let standing = standing(platform, &each.bucket);
+        if each.limit > standing.granted {
+            let (bucket, granted) = (&each.bucket, standing.granted);
+            return Err(ApiError::FailedPrecondition(format!(
+                "COMMON_QUOTA_CONSUMER_OVERRIDE_TOO_HIGH: the override of {} is above what is granted for {bucket}, {granted}. \
+                 An override can only lower a limit; ask for more with `gcloud beta quotas preferences create` or \
+                 `homerun quota request`.",
+                each.limit
+            )));
+        }
+        let from = effective(platform, &each.bucket);
+        quota::check_decrease(from, each.limit, standing.used, checks)
+            .map_err(|refused| unsafe_decrease(&each.bucket, refused, "Force it if it is meant (gcloud: --force)"))?;
+        changes.push(change(platform, caller, each, ("overridden", from, each.limit)));
+    }
+    let put = platform.store.put_quota_overrides(&overrides, &changes);
+    put.map_err(|error| stored(error, "Quota override", SERVICE))?;
+    in_force(platform, changing)
+}
+
+/// Removes an override.
+///
+/// # Errors
+/// `NotFound`.
+pub fn unlower(platform: &Platform, caller: &Caller, bucket: &Bucket) -> Result<(), ApiError> {
+    let failed = |error| stored(error, "Quota override", SERVICE);
+    let changing = platform.quotas.change();
+    let found = platform.store.quota_overrides().map_err(failed)?.into_iter().find(|each| &each.bucket == bucket);
+    let found = found.ok_or_else(|| ApiError::NotFound { kind: "Quota override", name: bucket.to_string() })?;
+    let granted = standing(platform, bucket).granted;
+    let change = change(platform, caller, &found, ("override removed", found.limit, granted));
+    platform.store.delete_quota_override(bucket, &change).map_err(failed)?;
+    in_force(platform, changing)
+}
+
+/// The overrides of a project.
+///
+/// # Errors
+/// When the store fails.
+pub fn overrides(platform: &Platform, project: &ProjectId) -> Result<Vec<Override>, ApiError> {
+    let all = platform.store.quota_overrides().map_err(|error| stored(error, "Quota override", project.as_str()))?;
+    Ok(all.into_iter().filter(|each| &each.bucket.project == project).collect())
+}
+
+/// The record of a project's newest changes, newest first.
+///
+/// # Errors
+/// When the store fails.
+pub fn changes(platform: &Platform, project: &ProjectId) -> Result<Vec<Change>, ApiError> {
+    platform.store.quota_changes(project, CHANGES).map_err(|error| stored(error, KIND, project.as_str()))
+}
+
+/// The quotas of a project in the regions where there is a GPU, a limit, an override or a user.
+pub fn worth_showing(platform: &Platform, project: &ProjectId, ledger: &Ledger) -> Vec<QuotaKey> {
+    let quotas = platform.quotas.now();
+    let regions = platform.config.all_regions();
+    let keys = all(platform).into_iter().flat_map(|quota| {
+        let key = |region: &Region| quota.key(project, region);
+        regions.iter().map(key).collect::<Vec<_>>()
+    });
+    let shown = |key: &QuotaKey| {
+        let here = !key.zonal_redundancy && platform.gpus.inventory.count(&key.region, &key.gpu) > 0;
+        here || quotas.limit(key) > 0 || quotas.overriding(key).is_some() || ledger.used(key) > 0
+    };
+    keys.filter(shown).collect()
+}
+
+/// How a bucket stands now.
+pub fn standing(platform: &Platform, bucket: &Bucket) -> Standing {
+    platform.quotas.now().standing(bucket, &platform.config.all_regions(), &ledger(platform))
+}
+
+/// The limit in force, the most of the bucket's regions.
+fn effective(platform: &Platform, bucket: &Bucket) -> u32 {
+    let quotas = platform.quotas.now();
+    bucket.keys(&platform.config.all_regions()).iter().map(|key| quotas.limit(key)).max().unwrap_or(0)
+}
+
+/// A preference as it is after a wish, with the record.
+fn ask(
+    platform: &Platform,
+    caller: &Caller,
+    before: Preference,
+    wish: Wish,
+    checks: SafetyChecks,
+) -> Result<(Preference, Vec<Change>), ApiError> {
+    let standing = standing(platform, &wish.bucket);
+    let wanted = Preference {
+        preferred: wish.preferred,
+        justification: wish.justification,
+        contact: wish.contact,
+        annotations: wish.annotations,
+        trace_id: ids::uuid().replace('-', ""),
+        requester: caller.email().to_owned(),
+        ..before
+    };
+    let asked = quota::ask(wanted, standing, checks, platform.clock.now());
+    asked.map_err(|refused| {
+        let how = match refused {
+            DecreaseRefused::BelowUsage { .. } => {
+                "Ignore the check QUOTA_DECREASE_BELOW_USAGE if it is meant (gcloud: --allow-quota-decrease-below-usage, \
+                 homerun: --force)"
+            }
+            DecreaseRefused::Percentage { .. } => {
+                "Ignore the check QUOTA_DECREASE_PERCENTAGE_TOO_HIGH if it is meant (gcloud: \
+                 --allow-high-percentage-quota-decrease, homerun: --force)"
+            }
+        };
+        unsafe_decrease(&wish.bucket, refused, how)
+    })
+}
+
+fn unsafe_decrease(bucket: &Bucket, refused: DecreaseRefused, how: &str) -> ApiError {
+    ApiError::FailedPrecondition(format!("{bucket}: {refused}. {how}."))
+}
+
+fn change(platform: &Platform, caller: &Caller, each: &Override, (action, from, to): (&str, u32, u32)) -> Change {
+    Change {
+        at: platform.clock.now(),
+        by: caller.email().to_owned(),
+        bucket: each.bucket.clone(),
+        action: action.to_owned(),
+        from,
+        to,
+        preference: None,
+        note: String::new(),
+    }
+}
+
+/// Puts what was stored into force and wakes whoever waits for a GPU.
+fn in_force(platform: &Platform, changing: crate::limits::Changing<'_>) -> Result<(), ApiError> {
+    changing.done(&platform.store).map_err(|error| stored(error, KIND, SERVICE))?;
+    platform.live.reconcile.notify_one();
+    Ok(())
+}
+
+/// As resource ids are (AIP-122), with a digit allowed in front for those that are made.
+fn is_id(id: &str) -> bool {
+    (1..=63).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !id.starts_with('-')
+        && !id.ends_with('-')
+}
