@@ -176,12 +176,13 @@ fn none_granted(key: &QuotaKey) -> String {
 }
 
 fn how_to_ask(key: &QuotaKey, requested: u32) -> String {
+    let QuotaKey { project, region, gpu, zonal_redundancy } = key;
+    let zonal = if *zonal_redundancy { " --zonal-redundancy" } else { "" };
     format!(
-        "To request quota: homerun quota, or gcloud beta quotas preferences create --service=run.googleapis.com \
-         --quota-id={} --dimensions=region={} --preferred-value={requested} --project={}",
+        "To request quota: homerun quota request --gpu-type={gpu}{zonal} --region={region} --value={requested} \
+         --project={project}, or gcloud beta quotas preferences create --service=run.googleapis.com --quota-id={} \
+         --dimensions=region={region} --preferred-value={requested} --project={project}",
         key.quota_id(),
-        key.region,
-        key.project
     )
 }
 

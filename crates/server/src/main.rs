@@ -50,7 +50,13 @@ The settings file changes that:
   retention_days = 30
   service_mib = 64
   total_mib = 1024
-  service_mib_per_second = 8";
+  service_mib_per_second = 8
+
+A project's GPUs are limited by quotas (homerun quota --help). The settings file changes how they begin:
+  [quotas]
+  default_project = 2        # GPUs of each type for the first project; as many as there are if left out
+  other_projects = 0
+  auto_approve = \"never\"     # \"machine\" grants up to what there is without asking, a number up to that";
 
 #[derive(Args)]
 struct UpArgs {

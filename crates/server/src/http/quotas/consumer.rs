@@ -169,10 +169,12 @@ fn read(api: &Api, place: &Place, quota: Quota, given: &QuotaOverride, field: &s
 /// The quota that a path names.
 fn named(api: &Api, place: &Place, names: &Names) -> Result<Quota, Failure> {
     let absent = |kind, name: &str| Failure(ApiError::NotFound { kind, name: name.to_owned() });
-    if let Some(limit) = names.limit.as_deref().filter(|limit| *limit != LIMIT) {
+    // `gcloud alpha services quota delete` encodes the slashes twice.
+    let decoded = |name: &str| name.replace("%2F", "/");
+    if let Some(limit) = names.limit.as_deref().filter(|limit| decoded(limit) != LIMIT) {
         return Err(absent("Quota limit", limit));
     }
-    by_metric(api, place, &names.metric).ok_or_else(|| absent("Quota metric", &names.metric))
+    by_metric(api, place, &decoded(&names.metric)).ok_or_else(|| absent("Quota metric", &names.metric))
 }
 
 fn by_metric(api: &Api, place: &Place, metric: &str) -> Option<Quota> {
