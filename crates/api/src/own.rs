@@ -133,6 +133,30 @@ pub struct Token {
     pub expire_time: DateTime<Utc>,
 }
 
+/// `GET /homerun/v1/projects/P/audit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Audit {
+    /// Changes, the newest first.
+    pub records: Vec<AuditRecord>,
+    /// Where the next page begins, if there may be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_page_token: Option<String>,
+}
+
+/// A change that somebody made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// When the call came.
+    pub time: DateTime<Utc>,
+    /// Who called.
+    pub by: String,
+    /// The HTTP verb.
+    pub verb: String,
+    /// The path of what was changed or made.
+    pub path: String,
+}
+
 /// `GET /homerun/v1/projects/P/quotas`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quotas {

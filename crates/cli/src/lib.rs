@@ -1,5 +1,6 @@
 //! homerun's client commands. They speak only the API, so whatever they can do, a script can do too.
 
+mod audit;
 mod auth;
 mod client;
 mod deploy;
@@ -65,6 +66,9 @@ pub enum Command {
         #[command(subcommand)]
         command: quota::QuotaCommand,
     },
+    /// Show who changed what, the newest first
+    #[command(after_help = "Examples:\n  homerun audit\n  homerun audit --limit 500 --format json")]
+    Audit(audit::AuditArgs),
     /// Show services, instances and GPUs
     #[command(after_help = "Example:\n  homerun status\n  homerun status --format json")]
     Status(status::StatusArgs),
@@ -115,6 +119,7 @@ pub async fn run(command: Command, target: &Target) -> Result<(), CliError> {
         Command::Auth { command } => auth::run(target, command).await,
         Command::Image { command } => image::run(target, command).await,
         Command::Quota { command } => quota::run(target, command).await,
+        Command::Audit(args) => audit::run(target, &args).await,
         Command::Status(args) => status::run(target, &args).await,
     }
 }

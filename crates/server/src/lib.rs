@@ -4,6 +4,7 @@
 //! `store` remembers; `tasks` carry out. See `docs/ARCHITECTURE.md`.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod clock;
 pub mod config;

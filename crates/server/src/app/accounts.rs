@@ -7,6 +7,7 @@ use homerun_model::names::{Project, ProjectId};
 use homerun_model::violation::Violation;
 
 use super::{access, stored};
+use crate::audit;
 use crate::auth::{Auth, Caller, TOKEN_MAX_SECONDS};
 use crate::ids;
 use crate::platform::Platform;
@@ -78,6 +79,7 @@ pub fn create(
     let email = format!("{id}@{}.iam.gserviceaccount.com", project.id);
     let mut made = account(project, email, "", platform.clock.now());
     fill(&mut made, details);
+    audit::creates(&made.email);
     platform.store.put_service_account(&made, false).map_err(|error| match error {
         StoreError::Exists => ApiError::ServiceAccountExists { project: project.id.to_string(), id: id.to_owned() },
         other => stored(other, KIND, &made.email),
@@ -170,7 +172,9 @@ pub fn token(
     }
     let principal = Principal::of_email(email);
     match &principal {
-        own if own == &caller.principal && audience.is_some() => {}
+        own if own == &caller.principal && audience.is_some() => {
+            return sign(auth, &principal, audience, lifetime_seconds);
+        }
         Principal::ServiceAccount(email) => {
             let verb = if audience.is_some() { "getOpenIdToken" } else { "getAccessToken" };
             get(platform, caller, &format!("iam.serviceAccounts.{verb}"), None, email)?;
@@ -183,7 +187,18 @@ pub fn token(
             }
         }
     }
-    let made = auth.mint(&principal, audience, lifetime_seconds);
+    audit::creates(email);
+    platform.store.record_call().map_err(|error| stored(error, "Token", email))?;
+    sign(auth, &principal, audience, lifetime_seconds)
+}
+
+fn sign(
+    auth: &Auth,
+    principal: &Principal,
+    audience: Option<&str>,
+    lifetime_seconds: i64,
+) -> Result<(String, Timestamp), ApiError> {
+    let made = auth.mint(principal, audience, lifetime_seconds);
     made.map_err(|error| ApiError::Internal(format!("the token could not be signed: {error}")))
 }
 

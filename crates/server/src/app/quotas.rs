@@ -12,6 +12,7 @@ use homerun_model::quota::{
 use homerun_model::violation::Violation;
 
 use super::{access, stored};
+use crate::audit;
 use crate::auth::Caller;
 use crate::ids;
 use crate::platform::Platform;
@@ -136,6 +137,7 @@ pub fn create(
     if how.validate_only {
         return Ok(Versioned { version: 0, value: preference });
     }
+    audit::creates(&preference.id);
     let put = platform.store.put_quota_preference(&preference, None, &changes);
     let version = put.map_err(|error| stored(error, KIND, &preference.id))?;
     in_force(platform, changing)?;

@@ -7,6 +7,7 @@ use homerun_model::plan::status;
 use homerun_model::service::{self, Change, Service, ServiceSpec, retention};
 
 use super::{access, revisions, stored};
+use crate::audit;
 use crate::auth::Caller;
 use crate::ids;
 use crate::platform::Platform;
@@ -41,6 +42,7 @@ pub fn create(platform: &Platform, caller: &Caller, request: Request<'_>) -> Res
     let around = platform.surroundings(request.project, &regions, &quotas);
     let change = Service::create(&request.key, request.spec, &around, origin(platform, caller, ids::uuid()));
     let change = change.map_err(ApiError::InvalidArgument)?;
+    audit::creates(name);
     store(platform, caller, change, None, request.dry_run)
 }
 

@@ -52,6 +52,7 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> 
         .route("/v1/projects/{project}/services/{name}", get(service_usage::get).post(service_usage::post))
         .route("/v2/entries:list", post(logging::list))
         .route("/homerun/v1/status", get(own::status))
+        .route("/homerun/v1/projects/{project}/audit", get(own::audit_log))
         .route("/homerun/v1/images", get(own::images))
         .route("/homerun/v1/images:import", post(own::import))
         .route("/homerun/v1/tokens", post(own::token))

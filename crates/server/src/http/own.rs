@@ -13,8 +13,11 @@ use tokio_util::io::StreamReader;
 
 use super::Api;
 use super::error::Failure;
+use super::path::Place;
 use crate::app;
+use crate::audit::{self, Record};
 use crate::auth::{Caller, TOKEN_SECONDS};
+use crate::store::StoreError;
 
 pub(super) async fn status(
     State(api): State<Api>,
@@ -78,6 +81,8 @@ pub(super) async fn import(
     let path = import.path.as_deref().or(upload.as_ref().map(tempfile::NamedTempFile::path));
     let path = path.ok_or_else(|| ApiError::FailedPrecondition("name a path or send an archive".to_owned()))?;
     let entrypoint = import.entrypoint.into_iter().collect();
+    audit::creates(&import.name);
+    api.platform.store.record_call().map_err(unrecorded)?;
     let pinned = api.platform.backend.import(path, &import.name, entrypoint).await.map_err(refused)?;
     Ok(Json(own::Imported { reference: pinned.reference, digest: pinned.digest }))
 }
@@ -102,9 +107,47 @@ pub(super) async fn rotate_keys(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<serde_json::Value>, Failure> {
     app::access::require(&api.platform, &caller, "homerun.tokens.create", &Resource::Platform)?;
+    api.platform.store.record_call().map_err(unrecorded)?;
     api.auth.rotate().map_err(|error| ApiError::Internal(format!("the keys cannot be written: {error}")))?;
     Ok(Json(api.auth.public_keys()))
 }
+
+fn unrecorded(error: StoreError) -> ApiError {
+    ApiError::Internal(format!("the call could not be recorded: {error}"))
+}
+
+/// Who changed what in a project.
+pub(super) async fn audit_log(
+    State(api): State<Api>,
+    place: Place,
+    Query(page): Query<AuditPage>,
+) -> Result<Json<own::Audit>, Failure> {
+    let resource = Resource::Project(place.project.id.clone());
+    app::access::require(&api.platform, &place.caller, "logging.logEntries.list", &resource)?;
+    let size = page.page_size.filter(|size| *size > 0).unwrap_or(AUDIT_PAGE).min(AUDIT_PAGE_MAX);
+    let found = api.platform.store.audit(Some(place.project.id.as_str()), page.page_token, size);
+    let found = found.map_err(|error| ApiError::Internal(format!("the record of changes cannot be read: {error}")))?;
+    let next_page_token = (found.len() == size).then(|| found.last().map(|(number, _)| number.to_string())).flatten();
+    let render = |(_, record): (u64, Record)| own::AuditRecord {
+        time: record.at,
+        by: record.by,
+        verb: record.verb,
+        path: record.path,
+    };
+    Ok(Json(own::Audit { records: found.into_iter().map(render).collect(), next_page_token }))
+}
+
+/// Which page of the record of changes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AuditPage {
+    page_size: Option<usize>,
+    page_token: Option<u64>,
+}
+
+/// Records of a page where the call does not say, and at most.
+const AUDIT_PAGE: usize = 50;
+const AUDIT_PAGE_MAX: usize = 1000;
 
 /// Where the local issuer's keys are, for programs that check identity tokens. Nothing secret.
 pub(super) async fn openid_configuration(State(api): State<Api>) -> Json<serde_json::Value> {

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Uri};
 
 use super::Api;
 use super::error::Failure;
+use crate::audit::{self, Record};
 use crate::auth;
 
 /// First labels of the hosts that `homerun gcloud-env` gives gcloud; regional calls have `REGION-`
@@ -31,7 +32,12 @@ pub(super) async fn wrap(State(api): State<Api>, mut request: Request, next: Nex
             caller.email().clone_into(&mut email);
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(region);
-            next.run(request).await
+            if method == Method::GET {
+                next.run(request).await
+            } else {
+                let record = record(&api, &email, &method, &path);
+                audit::during(record, next.run(request)).await
+            }
         }
         Err(error) => error.into_response(),
     };
@@ -42,6 +48,26 @@ pub(super) async fn wrap(State(api): State<Api>, mut request: Request, next: Nex
         tracing::info!(%method, path, status, caller = email, micros, "call");
     }
     response
+}
+
+fn record(api: &Api, by: &str, verb: &Method, path: &str) -> Record {
+    Record {
+        at: api.platform.clock.now(),
+        by: by.to_owned(),
+        verb: verb.to_string(),
+        path: path.to_owned(),
+        project: project_of(api, path),
+    }
+}
+
+/// Id of the project that a path names; that of the installation's own where it names none.
+fn project_of(api: &Api, path: &str) -> String {
+    let mut segments = path.split('/').skip_while(|segment| !["projects", "namespaces"].contains(segment)).skip(1);
+    let named = segments.next().and_then(|segment| segment.split(':').next()).unwrap_or_default();
+    match api.platform.store.project(named) {
+        Ok(Some(found)) => found.project.id.to_string(),
+        _ => api.platform.config.project.id.clone(),
+    }
 }
 
 /// Everything of Cloud Run needs its API to be enabled in the project (row G23).

@@ -7,6 +7,7 @@
 //! database it is.
 
 mod accounts;
+mod audit;
 mod intent;
 mod policies;
 mod projects;
@@ -46,6 +47,8 @@ CREATE INDEX IF NOT EXISTS revisions_by_service ON revisions (project, region, s
 CREATE TABLE IF NOT EXISTS policies (resource TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS service_accounts (
     email TEXT PRIMARY KEY, unique_id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS audit (number BIGINT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS audit_by_project ON audit (project, number);
 CREATE TABLE IF NOT EXISTS quota_preferences (
     project TEXT NOT NULL, id TEXT NOT NULL, bucket TEXT NOT NULL UNIQUE, version BIGINT NOT NULL, body TEXT NOT NULL,
     PRIMARY KEY (project, id));
@@ -196,8 +199,8 @@ impl Store {
         self.write_then(work, |_, _| {})
     }
 
-    /// Runs `work` in one transaction; once that is durable, `then` does the same to what is in memory,
-    /// before anybody else writes.
+    /// Runs `work` in one transaction, with the record of who asked for it; once that is durable, `then`
+    /// does the same to what is in memory, before anybody else writes.
     fn write_then<T>(
         &self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
@@ -206,11 +209,19 @@ impl Store {
         away_from_tasks(|| {
             // A panic inside a transaction has rolled it back, so the connection is fit for use.
             let mut connection = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction = connection.transaction()?;
-            let value = work(&transaction)?;
-            transaction.commit()?;
-            then(&mut self.intent_mut(), &value);
-            Ok(value)
+            let record = crate::audit::due();
+            let written = (|| {
+                let transaction = connection.transaction()?;
+                let value = work(&transaction)?;
+                record.iter().try_for_each(|record| audit::write(&transaction, record))?;
+                transaction.commit()?;
+                Ok(value)
+            })();
+            match &written {
+                Ok(value) => then(&mut self.intent_mut(), value),
+                Err(_) => record.into_iter().for_each(crate::audit::put_back),
+            }
+            written
         })
     }
 
