@@ -17,6 +17,9 @@ pub struct Status {
     pub instances: Vec<Instance>,
     /// Every GPU.
     pub gpus: Vec<Gpu>,
+    /// Who waits for a GPU, and why.
+    #[serde(default)]
+    pub waiting: Vec<Waiting>,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
@@ -79,6 +82,19 @@ pub struct Gpu {
     pub simulated: bool,
     /// The instance that holds it.
     pub instance: Option<String>,
+}
+
+/// A service that waits for a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The service.
+    pub service: String,
+    /// The revision.
+    pub revision: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// Why, and who holds what.
+    pub message: String,
 }
 
 /// `GET /homerun/v1/images`.
@@ -200,6 +216,8 @@ pub struct QuotaHolder {
     pub service: String,
     /// GPUs.
     pub gpus: u32,
+    /// Since when it has held the first of them.
+    pub since: DateTime<Utc>,
 }
 
 /// A preference for another limit.

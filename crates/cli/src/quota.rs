@@ -142,8 +142,7 @@ async fn show<T: DeserializeOwned>(
 
 fn quotas(answer: &own::Quotas) -> std::io::Result<()> {
     let rows = answer.quotas.iter().map(|quota| {
-        let holders: Vec<String> =
-            quota.holders.iter().map(|holder| format!("{} ({})", holder.service, holder.gpus)).collect();
+        let holders: Vec<String> = quota.holders.iter().map(holder).collect();
         let limit = match quota.overridden.filter(|limit| *limit < quota.granted) {
             Some(_) => format!("{} (granted {}, overridden)", quota.limit, quota.granted),
             None => quota.limit.to_string(),
@@ -172,6 +171,11 @@ fn quotas(answer: &own::Quotas) -> std::io::Result<()> {
         writeln!(out, "\nTo decide: homerun quota approve {0}, or homerun quota deny {0}", waiting.id)?;
     }
     Ok(())
+}
+
+fn holder(holder: &own::QuotaHolder) -> String {
+    let since = holder.since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    format!("{} ({}) since {since}", holder.service, holder.gpus)
 }
 
 fn request_row(request: &own::QuotaRequest) -> Vec<String> {

@@ -58,6 +58,10 @@ fn print(status: &own::Status) -> std::io::Result<()> {
         ]
     });
     section("GPUs", &["GPU", "TYPE", "HELD BY"], gpus.collect())?;
+    for waiting in &status.waiting {
+        let since = waiting.since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        writeln!(out, "! {} has waited for a GPU since {since}: {}", waiting.revision, waiting.message)?;
+    }
     for service in status.services.iter().filter(|service| service.state == "failed") {
         writeln!(out, "! {}: {}", service.name, service.message)?;
     }

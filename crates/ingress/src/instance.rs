@@ -1,9 +1,10 @@
 //! An instance as ingress knows it: its count of requests and its connections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
+use homerun_model::Timestamp;
 use homerun_model::instance::IngressPort;
 use homerun_model::names::InstanceId;
 
@@ -16,6 +17,8 @@ pub(crate) struct Instance {
     ingress: IngressPort,
     /// Leases that are held. Changed under the mutex of the instance's pool alone, read anywhere.
     in_flight: AtomicU32,
+    /// When the last lease ended, in milliseconds since 1970; 0 before the first.
+    last_busy: AtomicI64,
     published: AtomicBool,
     pub(crate) connections: Connections,
 }
@@ -26,6 +29,7 @@ impl Instance {
             id: Arc::new(endpoint.instance.clone()),
             ingress: endpoint.ingress.clone(),
             in_flight: AtomicU32::new(0),
+            last_busy: AtomicI64::new(0),
             published: AtomicBool::new(true),
             connections: Connections::new(keep_alive),
         }
@@ -47,8 +51,14 @@ impl Instance {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// When the last lease ended, if there was one.
+    pub(crate) fn last_busy(&self) -> Option<Timestamp> {
+        Timestamp::from_timestamp_millis(self.last_busy.load(Ordering::Acquire)).filter(|last| last.timestamp() > 0)
+    }
+
     /// How many leases are left.
-    pub(crate) fn end_lease(&self) -> u32 {
+    pub(crate) fn end_lease(&self, now: Timestamp) -> u32 {
+        self.last_busy.store(now.timestamp_millis(), Ordering::Release);
         self.in_flight.fetch_sub(1, Ordering::AcqRel) - 1
     }
 

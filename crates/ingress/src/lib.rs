@@ -23,6 +23,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use homerun_model::Timestamp;
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use tokio::sync::watch;
 
@@ -190,6 +191,12 @@ impl Ingress {
     pub fn in_flight(&self, instance: &InstanceId) -> u32 {
         let known = self.registry().instances.get(instance).and_then(Weak::upgrade);
         known.map_or(0, |instance| instance.in_flight())
+    }
+
+    /// When an instance ended its last request, if it ever had one.
+    pub fn last_busy(&self, instance: &InstanceId) -> Option<Timestamp> {
+        let known = self.registry().instances.get(instance).and_then(Weak::upgrade);
+        known.and_then(|instance| instance.last_busy())
     }
 
     /// Changes when control has something to do: a request is the first to wait, or the first for which

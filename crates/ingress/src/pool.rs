@@ -232,10 +232,11 @@ impl Pool {
     }
 
     fn release(self: &Arc<Self>, instance: &Arc<Instance>) {
+        let now = Utc::now();
         let mut state = self.lock();
-        let left = instance.end_lease();
+        let left = instance.end_lease(now);
         state.in_flight -= 1;
-        state.last_busy = Some(Utc::now());
+        state.last_busy = Some(now);
         let drained = left == 0 && !instance.is_published();
         let answers = state.grant(self);
         drop(state);

@@ -140,6 +140,11 @@ pub struct ServiceSettings {
     pub idle_timeout_seconds: u32,
     /// Idle time of instances with a GPU, in seconds, where the service names none (row G19).
     pub idle_timeout_gpu_seconds: u32,
+    /// Whether an idle instance above its service's minimum gives its GPU to another service of the project
+    /// that waits for one (row B02).
+    pub idle_gpus_give_way: bool,
+    /// How long it is idle before it does, in seconds.
+    pub give_way_seconds: u32,
 }
 
 impl Default for ServiceSettings {
@@ -150,6 +155,8 @@ impl Default for ServiceSettings {
             default_concurrency: 80,
             idle_timeout_seconds: 900,
             idle_timeout_gpu_seconds: 600,
+            idle_gpus_give_way: true,
+            give_way_seconds: 5,
         }
     }
 }

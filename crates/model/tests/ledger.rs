@@ -7,11 +7,12 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
 use homerun_model::Timestamp;
 use homerun_model::container::Container;
 use homerun_model::instance::{Failure, InstanceSpec, InstanceState, ObservedInstance, Stamps};
 use homerun_model::names::{DeviceId, GpuType, InstanceId, ProjectId, Region, RevisionKey, RevisionName, ServiceName};
-use homerun_model::plan::place::{Gpu, Ledger};
+use homerun_model::plan::place::{Denied, Gpu, Ledger};
 use homerun_model::plan::rollout::{Action, Intent, Seen, rollout};
 use homerun_model::quota::{Quota, QuotaKey, Quotas};
 use homerun_model::revision::{Phase, PinnedImage, Revision, RevisionTemplate};
@@ -106,6 +107,7 @@ struct World {
     wanted: Vec<u32>,
     draining: BTreeSet<InstanceId>,
     in_flight: BTreeMap<InstanceId, u32>,
+    denied: BTreeMap<RevisionKey, Denied>,
     made: usize,
 }
 
@@ -127,6 +129,7 @@ impl World {
             wanted: vec![0; 8],
             draining: BTreeSet::new(),
             in_flight: BTreeMap::new(),
+            denied: BTreeMap::new(),
             made: 0,
         }
     }
@@ -167,9 +170,17 @@ impl World {
             .revisions
             .iter()
             .zip(&self.wanted)
-            .map(|(revision, wanted)| Intent { revision, wanted: *wanted, may_start: true })
+            .map(|(revision, wanted)| Intent { revision, wanted: *wanted, needed: *wanted, min: 0, may_start: true })
             .collect();
-        let seen = Seen { instances: &self.instances, draining: &self.draining, in_flight: &self.in_flight };
+        let idle_since = self.instances.iter().map(|instance| (instance.spec.id.clone(), at(0))).collect();
+        let seen = Seen {
+            instances: &self.instances,
+            draining: &self.draining,
+            in_flight: &self.in_flight,
+            idle_since: &idle_since,
+            denied: &self.denied,
+            grace: Some(TimeDelta::seconds(5)),
+        };
         let mut ledger = Ledger::new(self.gpus.clone(), &self.instances);
         let mut made = self.made;
         let plan = rollout(&intents, seen, (&mut ledger, &self.quotas), at(second), &mut |revision| {
@@ -177,6 +188,7 @@ impl World {
             InstanceId::new(format!("{}-{made}", revision.key.name))
         });
         self.made = made;
+        self.denied = plan.denied;
         let died = survives < plan.actions.len();
         for action in plan.actions.into_iter().take(survives) {
             let starts = matches!(action, Action::Start(_));
@@ -186,6 +198,7 @@ impl World {
         if died {
             self.wanted = vec![0; 8];
             self.draining.clear();
+            self.denied.clear();
         }
         Ok(())
     }

@@ -52,6 +52,12 @@ The settings file changes that:
   total_mib = 1024
   service_mib_per_second = 8
 
+Services share GPUs: an instance that is idle and above its service's minimum gives its GPU to another service of the
+project that waits for one. The settings file changes that:
+  [services]
+  idle_gpus_give_way = true
+  give_way_seconds = 5       # how long it is idle before it does
+
 A project's GPUs are limited by quotas (homerun quota --help). The settings file changes how they begin:
   [quotas]
   default_project = 2        # GPUs of each type for the first project; as many as there are if left out

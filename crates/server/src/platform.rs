@@ -9,6 +9,7 @@ use homerun_model::Timestamp;
 use homerun_model::gpu::GpuInventory;
 use homerun_model::names::{InstanceId, Project, ProjectId, Region, RevisionKey, ServiceKey};
 use homerun_model::plan::place::{Denied, Gpu};
+use homerun_model::plan::scale::Scaled;
 use homerun_model::quota::Quotas;
 use homerun_model::service::Surroundings;
 use tokio::sync::Notify;
@@ -61,7 +62,7 @@ pub struct Live {
 #[derive(Default)]
 pub struct LiveState {
     /// Instances that the scaler wants.
-    pub desired: BTreeMap<RevisionKey, u32>,
+    pub desired: BTreeMap<RevisionKey, Scaled>,
     /// Instances taken out of the route table.
     pub draining: BTreeSet<InstanceId>,
     /// Revisions that want an instance and get none.

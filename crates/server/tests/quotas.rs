@@ -65,7 +65,8 @@ async fn g09_a_denied_service_comes_up_by_itself_when_its_project_gets_more() {
     for words in ["Quota exceeded for total allowable count of GPUs per project per region", METRIC, "ocr (1)"] {
         assert!(message.contains(words), "{message}");
     }
-    assert_eq!(l4(&stack).await["holders"], json!([{"service": "ocr", "gpus": 1}]));
+    let holder = l4(&stack).await["holders"][0].clone();
+    assert_eq!((&holder["service"], &holder["gpus"]), (&json!("ocr"), &json!(1)));
 
     let (status, asked) =
         stack.call(Method::POST, &format!("{PREFERENCES}?quotaPreferenceId=more"), Some(preference(2))).await;

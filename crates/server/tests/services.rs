@@ -129,7 +129,7 @@ async fn g08_a_third_service_is_told_that_the_quota_is_used_and_by_whom() {
     let stack = Stack::start("simulated:nvidia-l4=2").await;
     for name in ["one", "two"] {
         let mut busy = service(name, "sim/hello", true);
-        busy["spec"]["template"]["metadata"]["annotations"]["homerun.dev/idle-timeout"] = json!("600s");
+        busy["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/minScale"] = json!("1");
         stack.create(busy).await;
         assert_eq!(stack.settled(name).await["status"], "True");
     }

@@ -6,9 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 
-use crate::instance::ObservedInstance;
+use crate::Timestamp;
+use crate::instance::{InstanceSpec, ObservedInstance};
 use crate::names::{DeviceId, GpuType, Region, ServiceName};
 use crate::quota::{QuotaKey, Quotas};
 use crate::revision::Revision;
@@ -28,8 +30,21 @@ pub struct Gpu {
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     gpus: Vec<Gpu>,
-    /// By device: the quota that it counts for, and who has it.
-    held: BTreeMap<DeviceId, (QuotaKey, ServiceName)>,
+    /// By device: the quota that it counts for, who has it, and since when.
+    held: BTreeMap<DeviceId, (QuotaKey, ServiceName, Timestamp)>,
+}
+
+/// A service that holds GPUs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The service.
+    pub service: ServiceName,
+    /// How many GPUs it holds.
+    pub gpus: u32,
+    /// Since when it has held the first of them.
+    pub since: Timestamp,
+    /// Requests that its instances with GPUs are serving.
+    pub requests: u32,
 }
 
 /// Why a GPU is not given now.
@@ -37,8 +52,10 @@ pub struct Ledger {
 pub struct Denied {
     /// What ran out.
     pub cause: DeniedCause,
-    /// The services of the same project and region that hold GPUs of the type, and how many.
-    pub holders: Vec<(ServiceName, u32)>,
+    /// The services of the same project and region that hold GPUs of the type.
+    pub holders: Vec<Holder>,
+    /// Since when it has not been given.
+    pub since: Timestamp,
 }
 
 /// What ran out.
@@ -60,6 +77,8 @@ pub enum DeniedCause {
     },
 }
 
+/// Says the cause and who holds what since when; with `{:#}` also what the holders are doing, which changes
+/// from one moment to the next.
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
@@ -73,8 +92,18 @@ impl fmt::Display for Denied {
                 write!(f, "The request failed because no GPU of type {gpu} is free in {region}")?;
             }
         }
-        let holders: Vec<_> = self.holders.iter().map(|(service, count)| format!("{service} ({count})")).collect();
-        if holders.is_empty() { f.write_str(".") } else { write!(f, ". GPUs are held by: {}.", holders.join(", ")) }
+        let holder = |holder: &Holder| {
+            let since = holder.since.to_rfc3339_opts(SecondsFormat::Secs, true);
+            let doing = match (f.alternate(), holder.requests) {
+                (false, _) => String::new(),
+                (true, 0) => ", idle".to_owned(),
+                (true, 1) => ", serving 1 request".to_owned(),
+                (true, many) => format!(", serving {many} requests"),
+            };
+            format!("{} ({}) since {since}{doing}", holder.service, holder.gpus)
+        };
+        let holders: Vec<_> = self.holders.iter().map(holder).collect();
+        if holders.is_empty() { f.write_str(".") } else { write!(f, ". GPUs are held by: {}.", holders.join("; ")) }
     }
 }
 
@@ -85,13 +114,7 @@ impl Ledger {
         for instance in instances.iter().filter(|instance| !instance.state.is_over()) {
             let spec = &instance.spec;
             for gpu in gpus.iter().filter(|gpu| spec.gpus.contains(&gpu.id)) {
-                let key = QuotaKey {
-                    project: spec.revision.project.clone(),
-                    region: gpu.region.clone(),
-                    gpu: gpu.gpu.clone(),
-                    zonal_redundancy: spec.gpu_zonal_redundancy,
-                };
-                held.insert(gpu.id.clone(), (key, spec.service.clone()));
+                held.insert(gpu.id.clone(), (counted(spec, gpu), spec.service.clone(), spec.decided_at));
             }
         }
         Self { gpus, held }
@@ -101,7 +124,12 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Denied`], and then nothing is held that was not before.
-    pub fn grant(&mut self, revision: &Revision, quotas: &Quotas) -> Result<Vec<DeviceId>, Denied> {
+    pub fn grant(
+        &mut self,
+        revision: &Revision,
+        quotas: &Quotas,
+        now: Timestamp,
+    ) -> Result<Vec<DeviceId>, Box<Denied>> {
         let (count, Some(gpu)) = (revision.gpus_per_instance(), revision.template.gpu_type.clone()) else {
             return Ok(Vec::new());
         };
@@ -115,18 +143,18 @@ impl Ledger {
             zonal_redundancy: revision.template.gpu_zonal_redundancy.unwrap_or(false),
         };
         let holders = self.holders(&key);
-        let used: u32 = holders.iter().map(|(_, count)| count).sum();
+        let used: u32 = holders.iter().map(|holder| holder.gpus).sum();
         let limit = quotas.limit(&key);
         if used + count > limit {
-            return Err(Denied { cause: DeniedCause::Quota { key, limit }, holders });
+            return Err(Box::new(Denied { cause: DeniedCause::Quota { key, limit }, holders, since: now }));
         }
         let free: Vec<DeviceId> = self.free(&key).take(count as usize).cloned().collect();
         if free.len() < count as usize {
             let cause = DeniedCause::Devices { gpu: key.gpu, region: key.region };
-            return Err(Denied { cause, holders });
+            return Err(Box::new(Denied { cause, holders, since: now }));
         }
         for id in &free {
-            self.held.insert(id.clone(), (key.clone(), revision.service.clone()));
+            self.held.insert(id.clone(), (key.clone(), revision.service.clone(), now));
         }
         Ok(free)
     }
@@ -143,19 +171,35 @@ impl Ledger {
 
     /// GPUs that the quota counts as used.
     pub fn used(&self, key: &QuotaKey) -> u32 {
-        self.holders(key).iter().map(|(_, count)| count).sum()
+        self.holders(key).iter().map(|holder| holder.gpus).sum()
+    }
+
+    /// The quota that an instance's GPUs count for; `None` if it has none of these.
+    pub fn key_of(&self, spec: &InstanceSpec) -> Option<QuotaKey> {
+        self.gpus.iter().find(|gpu| spec.gpus.contains(&gpu.id)).map(|gpu| counted(spec, gpu))
     }
 
     /// The services of the project that hold GPUs which the quota counts, most first.
-    pub fn holders(&self, key: &QuotaKey) -> Vec<(ServiceName, u32)> {
-        let mut counts = BTreeMap::<&ServiceName, u32>::new();
-        for (counted, service) in self.held.values() {
-            if counted == key {
-                *counts.entry(service).or_default() += 1;
-            }
+    pub fn holders(&self, key: &QuotaKey) -> Vec<Holder> {
+        let mut holders = BTreeMap::<&ServiceName, Holder>::new();
+        for (_, service, since) in self.held.values().filter(|(counted, ..)| counted == key) {
+            let first = || Holder { service: service.clone(), gpus: 0, since: *since, requests: 0 };
+            let holder = holders.entry(service).or_insert_with(first);
+            holder.gpus += 1;
+            holder.since = holder.since.min(*since);
         }
-        let mut counts: Vec<_> = counts.into_iter().map(|(service, count)| (service.clone(), count)).collect();
-        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        counts
+        let mut holders: Vec<_> = holders.into_values().collect();
+        holders.sort_by(|a, b| b.gpus.cmp(&a.gpus).then_with(|| a.service.cmp(&b.service)));
+        holders
+    }
+}
+
+/// The quota that a GPU counts for while an instance has it.
+fn counted(spec: &InstanceSpec, gpu: &Gpu) -> QuotaKey {
+    QuotaKey {
+        project: spec.revision.project.clone(),
+        region: gpu.region.clone(),
+        gpu: gpu.gpu.clone(),
+        zonal_redundancy: spec.gpu_zonal_redundancy,
     }
 }

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
+
 use crate::Timestamp;
 use crate::instance::{InstanceSpec, InstanceState, ObservedInstance};
 use crate::names::{InstanceId, RevisionKey};
 use crate::plan::place::{Denied, Ledger};
-use crate::plan::start;
+use crate::plan::{give_way, start};
 use crate::quota::Quotas;
 use crate::revision::{Phase, Revision};
 
@@ -19,8 +21,12 @@ use crate::revision::{Phase, Revision};
 pub struct Intent<'a> {
     /// The revision.
     pub revision: &'a Revision,
-    /// Instances that the scaler wants.
+    /// Instances that the scaler wants, those that are kept warm included.
     pub wanted: u32,
+    /// Instances that requests or the minimum need now; more are not started.
+    pub needed: u32,
+    /// Instances that never make room for others.
+    pub min: u32,
     /// Whether new instances may be started, `false` while a failing revision is left alone for a while.
     pub may_start: bool,
 }
@@ -34,6 +40,13 @@ pub struct Seen<'a> {
     pub draining: &'a BTreeSet<InstanceId>,
     /// Requests in flight, where there are any.
     pub in_flight: &'a BTreeMap<InstanceId, u32>,
+    /// When instances that have no request ended their last one.
+    pub idle_since: &'a BTreeMap<InstanceId, Timestamp>,
+    /// Who was denied a GPU by the plan before.
+    pub denied: &'a BTreeMap<RevisionKey, Denied>,
+    /// How long an instance is idle before it makes room for another service that waits for its GPU; `None`
+    /// if it never does.
+    pub grace: Option<TimeDelta>,
 }
 
 /// One thing to do. Each can be done again without harm.
@@ -72,13 +85,14 @@ pub fn rollout(
     new_id: &mut dyn FnMut(&Revision) -> InstanceId,
 ) -> Plan {
     let mut plan = Plan::default();
-    let yielding = yielding(intents, seen, ledger, quotas);
+    let yielding = give_way::yielding(intents, seen, ledger, quotas, now);
     leave(intents, seen, &yielding, &mut plan);
     let mut missing: Vec<Growth<'_>> =
         intents.iter().filter_map(|intent| Growth::of(intent, seen, &yielding, &mut plan)).collect();
-    while let Some(next) = missing.iter().enumerate().min_by_key(|(_, growth)| growth.turn()).map(|(index, _)| index) {
+    let turn = |growth: &Growth<'_>| turn(growth.revision, growth.have, seen, now);
+    while let Some(next) = missing.iter().enumerate().min_by_key(|(_, growth)| turn(growth)).map(|(index, _)| index) {
         let growth = &mut missing[next];
-        let granted = ledger.grant(growth.revision, quotas);
+        let granted = ledger.grant(growth.revision, quotas, now);
         match granted.map(|gpus| start::instance(growth.revision, new_id(growth.revision), gpus, now)) {
             Ok(Some(spec)) => {
                 plan.actions.push(Action::Start(Box::new(spec)));
@@ -86,7 +100,7 @@ pub fn rollout(
             }
             Ok(None) => growth.have = growth.want,
             Err(denied) => {
-                plan.denied.insert(growth.revision.key.clone(), denied);
+                plan.denied.insert(growth.revision.key.clone(), explained(*denied, growth.revision, seen));
                 growth.have = growth.want;
             }
         }
@@ -115,12 +129,36 @@ impl<'a> Growth<'a> {
                 have += 1;
             }
         }
+        let want = want.min(needed(intent));
         (have < want && intent.may_start).then_some(Self { revision: intent.revision, have, want })
     }
+}
 
-    fn turn(&self) -> (u32, bool, Timestamp) {
-        (self.have, self.revision.phase != Phase::Deploying, self.revision.created_at)
+/// Who comes first: the fewest instances, then what is to be proven, then who has waited longest.
+pub(super) fn turn(
+    revision: &Revision,
+    have: u32,
+    seen: Seen<'_>,
+    now: Timestamp,
+) -> (u32, bool, Timestamp, Timestamp) {
+    let since = seen.denied.get(&revision.key).map_or(now, |denied| denied.since);
+    (have, revision.phase != Phase::Deploying, since, revision.created_at)
+}
+
+/// The denial as it is told: since when, and what the holders do.
+fn explained(mut denied: Denied, revision: &Revision, seen: Seen<'_>) -> Denied {
+    denied.since = seen.denied.get(&revision.key).map_or(denied.since, |before| before.since);
+    for holder in &mut denied.holders {
+        let own = |instance: &&ObservedInstance| {
+            let of = &instance.spec;
+            of.service == holder.service
+                && of.revision.project == revision.key.project
+                && of.revision.region == revision.key.region
+                && !of.gpus.is_empty()
+        };
+        holder.requests = seen.instances.iter().filter(own).map(|instance| busy(instance, seen)).sum();
     }
+    denied
 }
 
 /// A revision to be proven needs one instance whatever the scaler says; a failed one needs none.
@@ -130,6 +168,11 @@ fn wanted(intent: &Intent<'_>) -> u32 {
         Phase::Ready => intent.wanted,
         Phase::Failed => 0,
     }
+}
+
+/// Instances that are started if they are not there.
+fn needed(intent: &Intent<'_>) -> u32 {
+    if intent.revision.phase == Phase::Deploying { intent.needed.max(1) } else { intent.needed }
 }
 
 /// Everything that makes instances fewer.
@@ -172,41 +215,7 @@ fn retire(instance: &ObservedInstance, seen: Seen<'_>, plan: &mut Plan) {
     }
 }
 
-/// Idle instances that make room for a revision of their own service that is to be proven and gets no
-/// GPU: they would lose their requests to it anyway. One for each such revision, and none while one that
-/// has made room is still stopping.
-fn yielding(intents: &[Intent<'_>], seen: Seen<'_>, ledger: &Ledger, quotas: &Quotas) -> BTreeSet<InstanceId> {
-    intents
-        .iter()
-        .filter(|intent| intent.revision.phase == Phase::Deploying && intent.may_start)
-        .filter(|intent| of_revision(intent.revision, seen).all(|instance| instance.state.is_over()))
-        .filter(|intent| ledger.clone().grant(intent.revision, quotas).is_err())
-        .filter_map(|intent| idle_sibling(intent.revision, seen))
-        .collect()
-}
-
-/// See [`yielding`].
-fn idle_sibling(revision: &Revision, seen: Seen<'_>) -> Option<InstanceId> {
-    let siblings = || {
-        seen.instances.iter().filter(|other| {
-            let of = &other.spec;
-            of.service == revision.service
-                && of.revision != revision.key
-                && of.revision.project == revision.key.project
-                && of.revision.region == revision.key.region
-                && !of.gpus.is_empty()
-        })
-    };
-    if siblings().any(|other| other.state == InstanceState::Stopping) {
-        return None;
-    }
-    siblings()
-        .filter(|other| other.state == InstanceState::Ready && busy(other, seen) == 0)
-        .max_by_key(|other| seen.draining.contains(&other.spec.id))
-        .map(|other| other.spec.id.clone())
-}
-
-fn of_revision<'a>(revision: &'a Revision, seen: Seen<'a>) -> impl Iterator<Item = &'a ObservedInstance> {
+pub(super) fn of_revision<'a>(revision: &'a Revision, seen: Seen<'a>) -> impl Iterator<Item = &'a ObservedInstance> {
     seen.instances.iter().filter(|instance| instance.spec.revision == revision.key)
 }
 
@@ -217,10 +226,10 @@ fn active<'a>(revision: &'a Revision, seen: Seen<'a>) -> impl Iterator<Item = &'
         .filter(move |instance| !seen.draining.contains(&instance.spec.id))
 }
 
-fn lives(instance: &ObservedInstance) -> bool {
+pub(super) fn lives(instance: &ObservedInstance) -> bool {
     matches!(instance.state, InstanceState::Creating | InstanceState::Starting | InstanceState::Ready)
 }
 
-fn busy(instance: &ObservedInstance, seen: Seen<'_>) -> u32 {
+pub(super) fn busy(instance: &ObservedInstance, seen: Seen<'_>) -> u32 {
     seen.in_flight.get(&instance.spec.id).copied().unwrap_or(0)
 }

@@ -67,17 +67,30 @@ impl ScaleState {
     }
 }
 
+/// How many instances a revision should have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scaled {
+    /// No more than these are kept.
+    pub wanted: u32,
+    /// No more than these are started: those that requests need now, or the minimum.
+    pub needed: u32,
+    /// These never make room for others.
+    pub min: u32,
+}
+
 /// The number of instances wanted at `now`, and the state to pass next time.
-pub fn scale(spec: &ScaleSpec, mut state: ScaleState, sample: &Sample, now: Timestamp) -> (ScaleState, u32) {
+pub fn scale(spec: &ScaleSpec, mut state: ScaleState, sample: &Sample, now: Timestamp) -> (ScaleState, Scaled) {
     if let Some(busy) = sample.last_busy
         && state.needs.back().is_none_or(|(seen, _)| *seen < busy)
     {
         state.note(busy, 1);
     }
-    state.note(now, (sample.in_flight + sample.waiting).div_ceil(spec.concurrency.max(1)));
+    let now_needed = (sample.in_flight + sample.waiting).div_ceil(spec.concurrency.max(1));
+    state.note(now, now_needed);
     state.forget(spec, now);
-    let need = state.needs.front().map_or(0, |(_, need)| *need);
-    (state, need.min(spec.max).max(spec.min))
+    let lately = state.needs.front().map_or(0, |(_, need)| *need);
+    let bounded = |count: u32| count.min(spec.max).max(spec.min);
+    (state, Scaled { wanted: bounded(lately), needed: bounded(now_needed), min: spec.min })
 }
 
 #[cfg(test)]
@@ -99,13 +112,14 @@ mod tests {
 
     #[test]
     fn s07_a_request_at_zero_wants_an_instance_at_once() {
-        assert_eq!(scale(&spec(0, 3, 80), ScaleState::default(), &busy(0, 1), at(0)).1, 1);
+        assert_eq!(scale(&spec(0, 3, 80), ScaleState::default(), &busy(0, 1), at(0)).1.wanted, 1);
     }
 
     #[test]
     fn s07_concurrency_divides_the_requests_and_the_maximum_caps_them() {
-        let wanted =
-            |in_flight, waiting| scale(&spec(0, 3, 4), ScaleState::default(), &busy(in_flight, waiting), at(0)).1;
+        let wanted = |in_flight, waiting| {
+            scale(&spec(0, 3, 4), ScaleState::default(), &busy(in_flight, waiting), at(0)).1.wanted
+        };
         assert_eq!([wanted(4, 0), wanted(4, 1), wanted(8, 4), wanted(8, 9)], [1, 2, 3, 3]);
     }
 
@@ -113,12 +127,12 @@ mod tests {
     fn g19_an_idle_service_falls_to_zero_after_the_idle_timeout_and_not_before() {
         let (state, _) = scale(&spec(0, 3, 1), ScaleState::default(), &busy(2, 0), at(0));
         let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(1, 0), at(30));
-        assert_eq!(wanted, 2);
+        assert_eq!(wanted.wanted, 2);
         let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(0, 0), at(60));
-        assert_eq!(wanted, 1, "the second instance was needed until second 0");
+        assert_eq!(wanted.wanted, 1, "the second instance was needed until second 0");
         let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(0, 0), at(89));
-        assert_eq!(wanted, 1);
-        assert_eq!(scale(&spec(0, 3, 1), state, &busy(0, 0), at(90)).1, 0);
+        assert_eq!(wanted.wanted, 1);
+        assert_eq!(scale(&spec(0, 3, 1), state, &busy(0, 0), at(90)).1.wanted, 0);
     }
 
     #[test]
@@ -126,13 +140,13 @@ mod tests {
         let sample = Sample { last_busy: Some(at(50)), ..busy(0, 0) };
         let (state, _) = scale(&spec(0, 3, 1), ScaleState::seeded(1, at(0)), &sample, at(55));
         let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(0, 0), at(100));
-        assert_eq!(wanted, 1);
-        assert_eq!(scale(&spec(0, 3, 1), state, &busy(0, 0), at(110)).1, 0);
+        assert_eq!(wanted.wanted, 1);
+        assert_eq!(scale(&spec(0, 3, 1), state, &busy(0, 0), at(110)).1.wanted, 0);
     }
 
     #[test]
     fn s07_minimum_instances_stay() {
-        assert_eq!(scale(&spec(2, 3, 1), ScaleState::default(), &busy(0, 0), at(0)).1, 2);
+        assert_eq!(scale(&spec(2, 3, 1), ScaleState::default(), &busy(0, 0), at(0)).1.wanted, 2);
     }
 
     proptest! {
@@ -145,9 +159,10 @@ mod tests {
             let (mut state, mut now, mut last_need_above_zero) = (ScaleState::default(), at(0), None);
             for (gap, in_flight, waiting) in steps {
                 now += TimeDelta::seconds(gap);
-                let (next, wanted) = scale(&spec, state, &busy(in_flight, waiting), now);
+                let (next, Scaled { wanted, needed: next_needed, .. }) = scale(&spec, state, &busy(in_flight, waiting), now);
                 let need = (in_flight + waiting).div_ceil(concurrency);
-                prop_assert!(wanted >= need.min(max) && wanted <= max && wanted >= spec.min);
+                prop_assert_eq!(next_needed, need.min(max).max(spec.min));
+                prop_assert!(wanted >= next_needed && wanted <= max);
                 if need > 0 { last_need_above_zero = Some(now); }
                 let quiet = last_need_above_zero.is_none_or(|seen| now - seen >= spec.idle_timeout);
                 if quiet { prop_assert_eq!(wanted, spec.min); }

@@ -7,6 +7,7 @@ use homerun_api::own;
 use homerun_model::condition::{self, ConditionType};
 use homerun_model::instance::{InstanceState, ObservedInstance};
 use homerun_model::names::{RevisionKey, RevisionName};
+use homerun_model::plan::place::Denied;
 use homerun_model::service::Service;
 
 use super::stored;
@@ -57,12 +58,27 @@ pub fn status(platform: &Platform) -> Result<own::Status, ApiError> {
             .collect(),
         instances: live.iter().map(|instance| row(platform, instance)).collect(),
         gpus: gpus.collect(),
+        waiting: waiting_for_gpus(platform),
         warnings: services
             .iter()
             .flat_map(|stored| of_revisions(platform, &stored.value))
             .chain(live.iter().flat_map(of_instance))
             .collect(),
     })
+}
+
+/// Who waits for a GPU, the longest wait first.
+fn waiting_for_gpus(platform: &Platform) -> Vec<own::Waiting> {
+    let denied = platform.live.lock().denied.clone();
+    let row = |(key, denied): (RevisionKey, Denied)| own::Waiting {
+        service: platform.store.owners([&key]).first().map_or_else(String::new, |service| service.name.to_string()),
+        revision: key.name.to_string(),
+        since: denied.since,
+        message: format!("{denied:#}"),
+    };
+    let mut waiting: Vec<own::Waiting> = denied.into_iter().map(row).collect();
+    waiting.sort_by_key(|waiting| waiting.since);
+    waiting
 }
 
 /// Warnings of the revisions that a service's traffic goes to.

@@ -79,10 +79,10 @@ impl Autoscale {
             });
             let instances = running.get(&key).copied().unwrap_or(0);
             let state = self.states.remove(&key).unwrap_or_else(|| ScaleState::seeded(instances, now));
-            let (state, wanted) = scale(spec, state, &sample, now);
-            if instances > 0 || wanted > 0 || loads.contains_key(&key) {
+            let (state, scaled) = scale(spec, state, &sample, now);
+            if instances > 0 || scaled.wanted > 0 || loads.contains_key(&key) {
                 states.insert(key.clone(), state);
-                desired.insert(key, wanted);
+                desired.insert(key, scaled);
             }
         }
         self.states = states;

@@ -10,11 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use homerun_ingress::ServiceRoutes;
+use homerun_model::Timestamp;
 use homerun_model::instance::{InstanceSpec, InstanceState, ObservedInstance};
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use homerun_model::plan::place::Ledger;
 use homerun_model::plan::rollout::{self, Action, Intent, Seen};
+use homerun_model::plan::scale::Scaled;
 use homerun_model::plan::status;
 use homerun_model::revision::{Phase, Revision};
 use homerun_model::service::Service;
@@ -22,7 +25,7 @@ use homerun_model::service::Service;
 use super::pull::Pulls;
 use super::{back_off, routes};
 use crate::ids;
-use crate::platform::Platform;
+use crate::platform::{LiveState, Platform};
 use crate::store::{Feed, ServiceIntent, StoreError};
 
 /// Longest time between two passes.
@@ -184,21 +187,29 @@ async fn act(platform: &Arc<Platform>, keys: &BTreeSet<ServiceKey>, instances: &
         .map(|instance| (instance.spec.id.clone(), platform.ingress.in_flight(&instance.spec.id)))
         .filter(|(_, count)| *count > 0)
         .collect();
+    let idle_since: BTreeMap<InstanceId, Timestamp> = instances
+        .iter()
+        .filter_map(|instance| Some((instance.spec.id.clone(), platform.ingress.last_busy(&instance.spec.id)?)))
+        .collect();
     let services = platform.store.intents(keys);
     let plan = {
         let mut live = platform.live.lock();
         let intents: Vec<Intent<'_>> = services
             .iter()
             .flat_map(|service| wanted_revisions(service))
-            .map(|revision| Intent {
-                revision,
-                wanted: live.desired.get(&revision.key).copied().unwrap_or_else(|| running(instances, &revision.key)),
-                may_start: live.failures.get(&revision.key).is_none_or(|failures| back_off::until(failures) <= now)
-                    && !revision.images.is_empty(),
-            })
+            .map(|revision| intent(&live, revision, instances, now))
             .filter(|intent| intent.wanted > 0 || intent.revision.phase == Phase::Deploying)
             .collect();
-        let seen = Seen { instances, draining: &live.draining, in_flight: &in_flight };
+        let settings = &platform.config.services;
+        let grace = TimeDelta::seconds(settings.give_way_seconds.into());
+        let seen = Seen {
+            instances,
+            draining: &live.draining,
+            in_flight: &in_flight,
+            idle_since: &idle_since,
+            denied: &live.denied,
+            grace: settings.idle_gpus_give_way.then_some(grace),
+        };
         let mut ledger = Ledger::new(platform.gpus.devices.clone(), instances);
         let plan = rollout::rollout(&intents, seen, (&mut ledger, &platform.quotas.now()), now, &mut new_id);
         live.denied = plan.denied;
@@ -219,6 +230,17 @@ async fn act(platform: &Arc<Platform>, keys: &BTreeSet<ServiceKey>, instances: &
         // An instance that is idle already can be stopped as soon as the routes without it are out.
         platform.live.reconcile.notify_one();
     }
+}
+
+/// What is wanted of a revision. Where the scaler has not looked yet, what runs is kept.
+fn intent<'a>(live: &LiveState, revision: &'a Revision, instances: &[ObservedInstance], now: Timestamp) -> Intent<'a> {
+    let Scaled { wanted, needed, min } = live.desired.get(&revision.key).copied().unwrap_or_else(|| {
+        let running = running(instances, &revision.key);
+        Scaled { wanted: running, needed: running, min: running }
+    });
+    let may_start = live.failures.get(&revision.key).is_none_or(|failures| back_off::until(failures) <= now)
+        && !revision.images.is_empty();
+    Intent { revision, wanted, needed, min, may_start }
 }
 
 /// Revisions that may have instances: those being proven and those that their service addresses.

@@ -83,7 +83,7 @@ fn revision_route(
     };
     let failing = live.failures.get(&revision.key).filter(|failures| back_off::until(failures) > now);
     let refuse_late = match live.denied.get(&revision.key) {
-        Some(denied) => Refusal::QuotaExceeded { message: denied.to_string() },
+        Some(denied) => Refusal::QuotaExceeded { message: format!("{denied:#}") },
         None => Refusal::NoInstance,
     };
     RevisionRoute {

@@ -34,7 +34,11 @@ pub(in crate::http) async fn list(State(api): State<Api>, place: Place) -> Resul
         holders: ledger
             .holders(&key)
             .into_iter()
-            .map(|(service, gpus)| own::QuotaHolder { service: service.to_string(), gpus })
+            .map(|holder| own::QuotaHolder {
+                service: holder.service.to_string(),
+                gpus: holder.gpus,
+                since: holder.since,
+            })
             .collect(),
     });
     let mut requests = quotas::preferences(platform, project)?;

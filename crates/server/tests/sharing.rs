@@ -1,0 +1,82 @@
+//! Few GPUs, many services: row B02 over HTTP.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Stack, service};
+use reqwest::StatusCode;
+use serde_json::json;
+
+/// One GPU, and two services that would keep theirs for ten minutes.
+async fn two_services(give_way: bool) -> Stack {
+    let stack = Stack::start_with("simulated:nvidia-l4=1", |config| {
+        config.services.idle_gpus_give_way = give_way;
+        config.services.give_way_seconds = 1;
+    })
+    .await;
+    for name in ["ocr", "chat"] {
+        let mut warm = service(name, "sim/hello", true);
+        let annotations = &mut warm["spec"]["template"]["metadata"]["annotations"];
+        annotations["homerun.dev/idle-timeout"] = json!(if give_way { "600s" } else { "2s" });
+        stack.create(warm).await;
+        assert_eq!(stack.settled(name).await["status"], "True", "{name}: the one before gives way, or is at zero");
+        stack.make_public(name).await;
+    }
+    stack
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b02_idle_services_take_turns_on_one_gpu() {
+    let stack = two_services(true).await;
+    for turn in 0..3 {
+        for name in ["ocr", "chat"] {
+            let begun = Instant::now();
+            let (status, body) = stack.visit(name, "/").await;
+            assert_eq!(status, StatusCode::OK, "{name}, turn {turn}: {body}");
+            assert!(begun.elapsed() < Duration::from_secs(4), "{name} waited for {:?}", begun.elapsed());
+        }
+    }
+    let status = stack.get("/homerun/v1/status").await;
+    assert_eq!(status["instances"].as_array().map(Vec::len), Some(1), "{status:#}");
+    assert_eq!(status["waiting"], json!([]), "{status:#}");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b02_a_waiting_request_is_told_who_holds_the_gpu_and_what_it_does() {
+    let stack = two_services(true).await;
+    // A request every 200 ms: ocr is never idle for a second.
+    let busy = async {
+        loop {
+            assert_eq!(stack.visit("ocr", "/").await.0, StatusCode::OK);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let refused = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let asked = stack.visit("chat", "/");
+        let shown = stack.until("chat waits", |status| status["waiting"][0]["service"] == "chat");
+        let ((status, body), shown) = tokio::join!(asked, shown);
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+        assert!(body.contains("ocr (1) since 20"), "{body}");
+        let message = shown["waiting"][0]["message"].as_str().expect("a message");
+        assert!(message.contains("ocr (1) since 20"), "{message}");
+        assert!(message.contains("Z, idle") || message.contains("Z, serving"), "{message}");
+    };
+    tokio::select! {
+        () = busy => {}
+        () = refused => {}
+    }
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b02_with_the_setting_off_an_idle_service_keeps_its_gpu() {
+    let stack = two_services(false).await;
+    assert_eq!(stack.visit("ocr", "/").await.0, StatusCode::OK);
+    let begun = Instant::now();
+    assert_eq!(stack.visit("chat", "/").await.0, StatusCode::OK);
+    assert!(begun.elapsed() > Duration::from_millis(1500), "ocr keeps it for its idle time: {:?}", begun.elapsed());
+    stack.end().await;
+}
