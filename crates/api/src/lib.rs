@@ -5,6 +5,7 @@ pub mod consumer_quotas;
 pub mod error;
 pub mod iam;
 pub mod logging;
+pub mod operations;
 pub mod own;
 pub mod resource_manager;
 pub mod run_v1;

@@ -9,6 +9,7 @@ pub mod gpu;
 pub mod iam;
 pub mod instance;
 pub mod names;
+pub mod operation;
 pub mod plan;
 pub mod quantity;
 pub mod quota;

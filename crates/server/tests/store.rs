@@ -103,7 +103,7 @@ fn b08_a_feed_begins_with_everything_and_then_names_what_was_written() {
     deploy(&store, &key("a"), "2").expect("stored");
     assert_eq!(feed.take(), keys(&["a"]));
     let status = ServiceStatus { observed_generation: 1, ..ServiceStatus::default() };
-    store.put_status(&key("b"), version, &status).expect("stored");
+    store.put_status(&key("b"), version, &status, chrono::Utc::now()).expect("stored");
     assert_eq!(feed.take(), keys(&["b"]));
     let revision = store.revisions(&key("a")).expect("revisions").remove(0).value;
     store.update_revision(&Revision { phase: Phase::Ready, ..revision.clone() }).expect("stored");
@@ -207,7 +207,7 @@ fn write_something(store: &Store, writer: usize, turn: usize) {
         }
         (3, Some(present)) => {
             let status = ServiceStatus { observed_generation: turn as u64, ..present.value.status };
-            store.put_status(&key, present.version, &status).err()
+            store.put_status(&key, present.version, &status, chrono::Utc::now()).err()
         }
         (2, _) => store
             .revisions(&key)

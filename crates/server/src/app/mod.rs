@@ -4,6 +4,7 @@
 pub mod access;
 pub mod accounts;
 pub mod logs;
+pub mod operations;
 pub mod policies;
 pub mod projects;
 pub mod quotas;

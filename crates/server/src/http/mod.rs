@@ -9,6 +9,7 @@ mod iam;
 mod list;
 mod locations;
 mod logging;
+mod operations;
 mod own;
 mod path;
 mod projects;
@@ -90,6 +91,11 @@ fn run(api: &Api) -> Router<Api> {
         router = router.route(&format!("{base}/authorizeddomains"), get(locations::authorized_domains));
     }
     router
+        .route(&format!("{located}/operations"), get(operations::list))
+        .route(
+            &format!("{located}/operations/{{name}}"),
+            get(operations::get).delete(operations::delete).post(operations::post),
+        )
         .route("/v1/projects/{project}/locations", get(locations::list))
         .route_layer(axum::middleware::from_fn_with_state(api.clone(), wrapper::require_run_api))
 }

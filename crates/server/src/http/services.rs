@@ -229,7 +229,7 @@ fn request(place: &Place, wire: run_v1::Service, name: &str) -> Result<(convert:
     Ok((parsed, key_of(place, name)?))
 }
 
-fn render(api: &Api, service: &Versioned<Service>) -> run_v1::Service {
+pub(super) fn render(api: &Api, service: &Versioned<Service>) -> run_v1::Service {
     with_place(api, service, convert::service_to_wire)
 }
 

@@ -9,6 +9,7 @@
 mod accounts;
 mod audit;
 mod intent;
+mod operations;
 mod policies;
 mod projects;
 mod quotas;
@@ -23,6 +24,7 @@ use homerun_model::iam::Policy;
 use homerun_model::names::{RevisionKey, ServiceKey};
 use rusqlite::Connection;
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::watch;
 
 use intent::{Intent, Pending};
 
@@ -47,6 +49,11 @@ CREATE INDEX IF NOT EXISTS revisions_by_service ON revisions (project, region, s
 CREATE TABLE IF NOT EXISTS policies (resource TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS service_accounts (
     email TEXT PRIMARY KEY, unique_id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS operations (
+    id TEXT PRIMARY KEY, number BIGINT NOT NULL, project TEXT NOT NULL, region TEXT NOT NULL, service TEXT NOT NULL,
+    done INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS operations_by_project ON operations (project, number);
+CREATE INDEX IF NOT EXISTS operations_under_way ON operations (project, region, service) WHERE done = 0;
 CREATE TABLE IF NOT EXISTS audit (number BIGINT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS audit_by_project ON audit (project, number);
 CREATE TABLE IF NOT EXISTS quota_preferences (
@@ -70,6 +77,8 @@ struct Inner {
     /// Changed only by who holds the writer, so in the order of the transactions.
     intent: RwLock<Intent>,
     feeds: Mutex<Vec<Weak<Pending>>>,
+    /// Grows whenever an operation ends.
+    operations_ended: watch::Sender<u64>,
     /// Every policy: each call and each private request asks for some.
     policies: RwLock<HashMap<String, Arc<Policy>>>,
 }
@@ -151,6 +160,7 @@ impl Store {
                 reader: Mutex::new(reader),
                 intent: RwLock::new(intent),
                 feeds: Mutex::default(),
+                operations_ended: watch::Sender::new(0),
                 policies: RwLock::new(policies),
             }),
         })

@@ -3,13 +3,14 @@
 
 use std::ops::Bound;
 
+use homerun_model::Timestamp;
 use homerun_model::names::{ProjectId, Region, ServiceKey, ServiceName};
 use homerun_model::revision::Revision;
 use homerun_model::service::{Service, ServiceStatus};
 use rusqlite::{Connection, Transaction, params};
 
 use super::intent::Intent;
-use super::{Result, Store, StoreError, Versioned, next, not_text, revisions};
+use super::{Result, Store, StoreError, Versioned, next, not_text, operations, revisions};
 
 impl Store {
     /// A service, if it exists.
@@ -79,6 +80,7 @@ impl Store {
             if changed == 0 {
                 return Err(StoreError::Conflict);
             }
+            operations::begin(transaction, service)?;
             let made = revision.map(|revision| revisions::insert(transaction, revision)).transpose()?;
             Ok((version, made))
         };
@@ -89,6 +91,8 @@ impl Store {
             }
         })?;
         self.touch(&service.key);
+        // Those before it.
+        self.tell_operations_ended();
         Ok(version)
     }
 
@@ -97,20 +101,25 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn put_status(&self, key: &ServiceKey, version: u64, status: &ServiceStatus) -> Result<()> {
+    pub fn put_status(&self, key: &ServiceKey, version: u64, status: &ServiceStatus, now: Timestamp) -> Result<()> {
         let body = serde_json::to_string(status)?;
         let work = |transaction: &Transaction<'_>| {
-            Ok(transaction.execute(
+            let changed = transaction.execute(
                 "UPDATE services SET status = ?5 WHERE project = ?1 AND region = ?2 AND name = ?3 AND version = ?4",
                 params![key.project.as_str(), key.region.as_str(), key.name.as_str(), version, body],
-            )?)
+            )?;
+            let ended = changed > 0 && operations::settle(transaction, key, status, now)?;
+            Ok((changed, ended))
         };
-        self.write_then(work, |intent, changed| {
+        let (_, ended) = self.write_then(work, |intent, (changed, _)| {
             if *changed > 0 {
                 intent.put_status(key, status.clone());
             }
         })?;
         self.touch(key);
+        if ended {
+            self.tell_operations_ended();
+        }
         Ok(())
     }
 

@@ -263,7 +263,7 @@ fn write_status(platform: &Platform, keys: &BTreeSet<ServiceKey>) -> Result<(), 
         let service = &intent.service.value;
         let status = status::service(service, &revisions, now);
         if status != service.status {
-            platform.store.put_status(&service.key, intent.service.version, &status)?;
+            platform.store.put_status(&service.key, intent.service.version, &status, now)?;
         }
     }
     for intent in platform.store.intents(keys) {
