@@ -30,7 +30,7 @@ pub enum AuthCommand {
 #[derive(Debug, Args)]
 pub struct AccessArgs {
     /// Whom the token is to speak for: a person or a service account. Without it, the owner's own token
-    #[arg(long, visible_alias = "impersonate-service-account", value_name = "EMAIL")]
+    #[arg(long, visible_alias = "impersonate-service-account", value_name = "EMAIL", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     account: Option<String>,
     /// How long the token of --account lives, in seconds
     #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
@@ -44,7 +44,7 @@ pub struct IdentityArgs {
     #[arg(long, value_name = "URL")]
     audiences: String,
     /// Whom the token is to speak for; without it, the caller
-    #[arg(long, visible_alias = "impersonate-service-account", value_name = "EMAIL")]
+    #[arg(long, visible_alias = "impersonate-service-account", value_name = "EMAIL", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     account: Option<String>,
 }
 

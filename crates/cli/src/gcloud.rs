@@ -30,7 +30,7 @@ pub struct EnvArgs {
     #[arg(long)]
     unset: bool,
     /// Call as somebody else: a person or a service account. Writes a token of theirs that lives 12 hours
-    #[arg(long, value_name = "EMAIL")]
+    #[arg(long, value_name = "EMAIL", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     account: Option<String>,
 }
 
@@ -41,7 +41,7 @@ pub struct SetupArgs {
     #[arg(long, default_value = "homerun")]
     configuration: String,
     /// Call as somebody else: a person or a service account. Writes a token of theirs that lives 12 hours
-    #[arg(long, value_name = "EMAIL")]
+    #[arg(long, value_name = "EMAIL", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     account: Option<String>,
 }
 

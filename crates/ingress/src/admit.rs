@@ -11,9 +11,8 @@ const SERVERLESS_AUTHORIZATION: HeaderName = HeaderName::from_static("x-serverle
 /// Decides about invocations of services that are not public.
 #[async_trait]
 pub trait Authorize: Send + Sync + 'static {
-    /// Whether the caller may invoke the service. `bearer` is the token it sent; `audience_host` the
-    /// host it sent it to, as an identity token's audience names it (lower case, without a port).
-    async fn may_invoke(&self, service: &ServiceKey, bearer: Option<&str>, audience_host: &str) -> Invocation;
+    /// Whether the caller may invoke the service. `bearer` is the token it sent.
+    async fn may_invoke(&self, service: &ServiceKey, bearer: Option<&str>) -> Invocation;
 }
 
 /// The answer of [`Authorize::may_invoke`].

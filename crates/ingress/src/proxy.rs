@@ -19,7 +19,7 @@ use crate::body::{Body, Held, Relay, RequestBody};
 use crate::observe::{CLIENT_CLOSED_REQUEST, Ledger, Outcome, RequestRecord};
 use crate::pool::{Lease, NoLease, Pool};
 use crate::respond::{self, Failure};
-use crate::route::{HostRoute, without_port};
+use crate::route::HostRoute;
 use crate::trace::TraceContext;
 use crate::upstream::Sender;
 use crate::{Ingress, headers, upgrade};
@@ -156,9 +156,8 @@ impl Ingress {
         let Some(request) = &mut outbound.request else {
             return Err(Failure::ConnectionLost);
         };
-        let audience = without_port(outbound.host.as_str()).to_ascii_lowercase();
         let bearer = admit::bearer(request.headers()).map(|(_, token)| token);
-        match self.authorize.may_invoke(&route.service, bearer, &audience).await {
+        match self.authorize.may_invoke(&route.service, bearer).await {
             Invocation::Allowed => admit::disarm(request.headers_mut()),
             Invocation::Forbidden => return Err(Failure::Forbidden),
             Invocation::Unauthenticated if bearer.is_some() => return Err(Failure::BadToken),

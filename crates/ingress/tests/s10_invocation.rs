@@ -46,7 +46,7 @@ async fn s10_a_private_service_answers_only_who_may_invoke_it() {
     }
     assert_eq!(bench.load("r1").arrivals, 1, "who may not invoke a service causes no instance");
     let asked = bench.doorman.asked.lock().unwrap();
-    assert_eq!(asked[0], (service("hello").to_string(), None, HOST.to_owned()));
+    assert_eq!(asked[0], (service("hello").to_string(), None));
     assert_eq!(asked[4].1.as_deref(), Some("owner"));
 }
 

@@ -43,10 +43,10 @@ pub struct Bucket {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QuotaSettings {
-    /// GPUs of each type that the project which exists from the start may hold in each region, until it
-    /// is granted another number; as many as the machine has where absent.
+    /// GPUs of each type that the machine has, which the project that exists from the start may hold until
+    /// it is granted another number, without zonal redundancy; all of them where absent.
     pub default_project: Option<u32>,
-    /// The same for every other project.
+    /// The same for every other project, in every region.
     pub other_projects: u32,
     /// Which requests are granted at once.
     pub auto_approve: AutoApprove,
@@ -67,7 +67,7 @@ pub enum AutoApprove {
 
 /// How [`AutoApprove`] is written.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "not valid; it must be \"never\", \"machine\" or a number of GPUs")]
 enum AutoApproveText {
     Number(u32),
     Word(String),
@@ -228,11 +228,15 @@ impl Quotas {
 
     /// What a project has without any grant, in GPUs.
     pub fn default_limit(&self, key: &QuotaKey) -> u32 {
+        // One machine is one zone.
+        if key.zonal_redundancy {
+            return 0;
+        }
         if self.default_project.as_ref() != Some(&key.project) {
             return self.settings.other_projects;
         }
-        let machine = || if key.zonal_redundancy { 0 } else { self.machine_count(&key.gpu, Some(&key.region)) };
-        self.settings.default_project.unwrap_or_else(machine)
+        let machine = self.machine_count(&key.gpu, Some(&key.region));
+        self.settings.default_project.map_or(machine, |limit| if machine > 0 { limit } else { 0 })
     }
 
     /// Up to how many GPUs a request is granted without an administrator.

@@ -21,6 +21,9 @@ pub use apply::{Change, Origin};
 pub use defaults::defaults;
 pub use rules::validate;
 
+/// The annotation that names further audiences of a service's identity tokens, a JSON list of strings.
+pub const CUSTOM_AUDIENCES: &str = "run.googleapis.com/custom-audiences";
+
 /// What a user says about a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSpec {

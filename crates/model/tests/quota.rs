@@ -74,6 +74,21 @@ fn g09_a_regions_own_grant_counts_before_that_of_every_region() {
 }
 
 #[test]
+fn g09_asking_for_every_region_grants_no_region_more_unasked() {
+    let regions = [Region::from(HERE), Region::from(THERE)];
+    let mut quotas = quotas(QuotaSettings::default());
+    let everywhere = Bucket { region: None, ..key("demo", HERE).bucket() };
+    let standing = quotas.standing(&everywhere, &regions, &Ledger::default());
+    assert_eq!((standing.granted, standing.least), (2, 0));
+    let asked =
+        ask(Preference { bucket: everywhere.clone(), ..preference(2) }, standing, SafetyChecks::default(), now());
+    assert!(asked.expect("a fair wish").0.pending, "2 are granted here, and none there");
+    // A region with a grant of its own is not concerned.
+    quotas.set(key("demo", HERE), 4);
+    assert_eq!(quotas.standing(&everywhere, &regions, &Ledger::default()).granted, 0);
+}
+
+#[test]
 fn g09_an_override_only_lowers() {
     let mut quotas = quotas(QuotaSettings::default());
     quotas.lower(key("demo", HERE).bucket(), 1);
@@ -121,7 +136,7 @@ fn g09_a_decrease_is_checked_as_published() {
 
 #[test]
 fn g09_an_administrator_grants_all_some_or_nothing_once() {
-    let standing = Standing { granted: 2, used: 0, auto_approved: 0 };
+    let standing = Standing { granted: 2, least: 2, used: 0, auto_approved: 0 };
     let waiting = ask(preference(4), standing, SafetyChecks::default(), now()).expect("a fair wish").0;
     let cases = [
         (Decision::Approve(None), Some(4), "granted", 4),

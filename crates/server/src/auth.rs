@@ -135,10 +135,13 @@ impl Auth {
         claims.aud.iter().any(for_api).then(|| self.who(&claims)).flatten()
     }
 
-    /// The caller of a service: its identity token must be for the service's host.
-    pub async fn invoker(&self, token: &str, host: &str) -> Option<Caller> {
+    /// The caller of a service: its identity token must be for the service's host, whatever tag is called,
+    /// or for one of the audiences that the service names
+    /// (<https://cloud.google.com/run/docs/configuring/custom-audiences>).
+    pub async fn invoker(&self, token: &str, host: &str, audiences: &[String]) -> Option<Caller> {
         let claims = self.claims(token).await?;
-        claims.aud.iter().any(|audience| is_host(audience, host)).then(|| self.who(&claims)).flatten()
+        let right = |audience: &str| audiences.iter().any(|named| named == audience) || is_host(audience, host);
+        claims.aud.iter().any(right).then(|| self.who(&claims)).flatten()
     }
 
     /// A token of the local issuer, for the API or for `audience`, and when it expires.

@@ -91,6 +91,11 @@ impl Live {
     }
 }
 
+/// The host of a service's URL, without port and tag.
+pub fn service_host(key: &ServiceKey, project_number: u64, domain: &str) -> String {
+    format!("{}-{project_number}.{}.{domain}", key.name, key.region)
+}
+
 impl Platform {
     /// What the rules must know besides a service, for a service in `project`.
     pub fn surroundings<'a>(
@@ -114,7 +119,7 @@ impl Platform {
     pub fn host(&self, key: &ServiceKey, tag: Option<&str>) -> String {
         let prefix = tag.map(|tag| format!("{tag}---")).unwrap_or_default();
         let number = self.project_number(&key.project);
-        format!("{prefix}{}-{number}.{}.{}", key.name, key.region, self.config.url.domain)
+        format!("{prefix}{}", service_host(key, number, &self.config.url.domain))
     }
 
     /// A service's URL, or that of one of its tags.

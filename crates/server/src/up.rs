@@ -14,9 +14,10 @@ use homerun_cli::server_file::{self, ServerFile};
 use homerun_ingress::{Authorize, Connect, Ingress, Invocation};
 use homerun_model::gpu::{GpuInventory, published_types};
 use homerun_model::iam::{INVOKE, Resource};
-use homerun_model::names::{DeviceId, InstanceId, Region, ServiceKey};
+use homerun_model::names::{DeviceId, InstanceId, Project, Region, ServiceKey};
 use homerun_model::plan::place::Gpu;
 use homerun_model::quota::Quotas;
+use homerun_model::service::CUSTOM_AUDIENCES;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -29,7 +30,7 @@ use crate::http;
 use crate::limits::Limits;
 use crate::lock::{DirLock, LockError};
 use crate::logs::Logs;
-use crate::platform::{Gpus, Live, Platform};
+use crate::platform::{Gpus, Live, Platform, service_host};
 use crate::store::{Store, StoreError, StoredProject};
 use crate::tasks;
 
@@ -118,7 +119,13 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let gpus = gpus(&config, backend.as_ref());
     let base = Quotas::new(config.quotas.clone(), project.id.clone(), &gpus.inventory);
     let quotas = Limits::open(base, &store)?;
-    let doors = Arc::new(Doors { backend: backend.clone(), auth: auth.clone(), store: store.clone() });
+    let doors = Arc::new(Doors {
+        backend: backend.clone(),
+        auth: auth.clone(),
+        store: store.clone(),
+        project,
+        domain: config.url.domain.clone(),
+    });
     let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs.clone()), homerun_ingress::Settings::default());
     let url_port = config.url.port.unwrap_or(ingress_address.port());
     let live = Live::default();
@@ -206,6 +213,8 @@ struct Doors {
     backend: Arc<dyn Backend>,
     auth: Arc<Auth>,
     store: Store,
+    project: Project,
+    domain: String,
 }
 
 #[async_trait]
@@ -215,17 +224,37 @@ impl Connect for Doors {
     }
 }
 
+impl Doors {
+    /// The host of a service's URL.
+    fn host(&self, service: &ServiceKey) -> String {
+        let number = match self.project.id == service.project {
+            true => self.project.number,
+            false => {
+                self.store.project(service.project.as_str()).ok().flatten().map_or(0, |found| found.project.number)
+            }
+        };
+        service_host(service, number, &self.domain)
+    }
+
+    /// What else a service takes as its name.
+    fn audiences(&self, service: &ServiceKey) -> Vec<String> {
+        let found = self.store.service(service).ok().flatten();
+        let list = found.and_then(|found| found.value.spec.annotations.get(CUSTOM_AUDIENCES).cloned());
+        list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default()
+    }
+}
+
 #[async_trait]
 impl Authorize for Doors {
-    /// Whoever has an identity token for the service's host and the permission to invoke it.
-    async fn may_invoke(&self, service: &ServiceKey, bearer: Option<&str>, audience_host: &str) -> Invocation {
+    /// Whoever has an identity token for the service and the permission to invoke it.
+    async fn may_invoke(&self, service: &ServiceKey, bearer: Option<&str>) -> Invocation {
         let resource = Resource::Service(service.clone());
         let Some(token) = bearer else {
             // The route table may not know yet that the service has become public.
             let public = self.store.allows(&resource, None, INVOKE);
             return if public { Invocation::Allowed } else { Invocation::Forbidden };
         };
-        let Some(caller) = self.auth.invoker(token, audience_host).await else {
+        let Some(caller) = self.auth.invoker(token, &self.host(service), &self.audiences(service)).await else {
             return Invocation::Unauthenticated;
         };
         if caller.owner || self.store.allows(&resource, Some(&caller.principal), INVOKE) {

@@ -243,6 +243,58 @@ async fn s10_a_private_service_needs_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s10_a_token_is_for_the_services_url_whatever_its_tag_or_for_an_audience_that_it_names() {
+    let stack = Stack::start("none").await;
+    let mut hello = service("hello", "sim/hello", false);
+    hello["metadata"]["annotations"]["run.googleapis.com/custom-audiences"] = json!("[\"https://api.example.com\"]");
+    hello["spec"]["traffic"] = json!([{"latestRevision": true, "percent": 100, "tag": "blue"}]);
+    stack.create(hello).await;
+    stack.settled("hello").await;
+    let host = "hello-100000000001.us-central1.run.localhost";
+    for (called, audience, expected) in [
+        (host, format!("http://{host}"), StatusCode::OK),
+        (&format!("blue---{host}"), format!("http://{host}"), StatusCode::OK),
+        (&format!("blue---{host}"), format!("http://blue---{host}"), StatusCode::UNAUTHORIZED),
+        (host, "https://api.example.com".to_owned(), StatusCode::OK),
+        (host, "https://other.example.com".to_owned(), StatusCode::UNAUTHORIZED),
+    ] {
+        let token = stack.identity(None, &audience).await;
+        let request = client().get(format!("http://{}/", stack.up.ingress)).header("host", called).bearer_auth(token);
+        assert_eq!(request.send().await.expect("an answer").status(), expected, "{called} with {audience}");
+    }
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s03_a_route_to_a_revision_that_is_not_ready_stays_as_it_was() {
+    let stack = Stack::start("none").await;
+    let path = format!("{SERVICES}/hello");
+    let put = |traffic: serde_json::Value, name: &'static str, image: &'static str| {
+        let mut hello = service("hello", image, false);
+        hello["spec"]["template"]["metadata"]["name"] = json!(name);
+        hello["spec"]["traffic"] = traffic;
+        hello
+    };
+    let latest = json!([{"latestRevision": true, "percent": 100}]);
+    stack.create(put(latest.clone(), "hello-good", "sim/hello")).await;
+    stack.settled("hello").await;
+    stack.make_public("hello").await;
+    let served = stack.get(&path).await["status"]["traffic"].clone();
+    for traffic in [
+        latest,
+        json!([{"revisionName": "hello-bad", "percent": 100}]),
+        json!([{"revisionName": "hello-good", "percent": 50}, {"revisionName": "hello-bad", "percent": 50}]),
+    ] {
+        let (status, body) = stack.call(Method::PUT, &path, Some(put(traffic, "hello-bad", "sim/exits"))).await;
+        assert_eq!(status, StatusCode::OK, "{body:#}");
+        assert_eq!(stack.settled("hello").await["status"], "False");
+        assert_eq!(stack.get(&path).await["status"]["traffic"], served);
+        assert_eq!(stack.visit("hello", "/").await.0, StatusCode::OK);
+    }
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_deployed_is_there_after_a_restart() {
     let stack = Stack::start("none").await;
     stack.create(service("hello", "sim/hello", false)).await;

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Stack, service};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 /// One GPU, and two services that would keep theirs for ten minutes.
@@ -68,6 +68,53 @@ async fn b02_a_waiting_request_is_told_who_holds_the_gpu_and_what_it_does() {
         () = busy => {}
         () = refused => {}
     }
+    stack.end().await;
+}
+
+/// Two services with a minimum have the two GPUs, and a third one's deployment has failed for want of one.
+async fn a_stalled_deployment() -> Stack {
+    let stack = Stack::start("simulated:nvidia-l4=2").await;
+    for (name, ready) in [("a", "True"), ("b", "True"), ("c", "False")] {
+        stack.create(warm(name, "sim/hello")).await;
+        assert_eq!(stack.settled(name).await["status"], ready, "{name}");
+        stack.make_public(name).await;
+    }
+    stack
+}
+
+fn warm(name: &str, image: &str) -> serde_json::Value {
+    let mut warm = service(name, image, true);
+    let annotations = &mut warm["spec"]["template"]["metadata"]["annotations"];
+    annotations["autoscaling.knative.dev/minScale"] = json!("1");
+    annotations["autoscaling.knative.dev/maxScale"] = json!("1");
+    warm
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b01_an_update_gets_the_gpu_of_its_own_service_and_a_stalled_deployment_does_not() {
+    let stack = a_stalled_deployment().await;
+    let path = format!("{}/a", common::SERVICES);
+    for image in ["sim/hello?2", "sim/hello?3"] {
+        assert_eq!(stack.call(Method::PUT, &path, Some(warm("a", image))).await.0, StatusCode::OK);
+        assert_eq!(stack.settled("a").await["status"], "True");
+        for name in ["a", "b"] {
+            assert_eq!(stack.visit(name, "/").await.0, StatusCode::OK, "{name}");
+        }
+    }
+    assert_eq!(stack.settled("c").await["status"], "False", "nobody was idle above a minimum");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g08_after_a_restart_those_that_served_come_before_a_stalled_deployment() {
+    let stack = a_stalled_deployment().await;
+    let dir = stack.end().await;
+    let stack = Stack::start_in(dir, "simulated:nvidia-l4=2", |_| {}).await;
+    for name in ["a", "b"] {
+        assert_eq!(stack.visit(name, "/").await.0, StatusCode::OK, "{name}");
+    }
+    let status = stack.until("c waits", |status| status["waiting"][0]["service"] == "c").await;
+    assert_eq!(status["instances"].as_array().map(Vec::len), Some(2), "{status:#}");
     stack.end().await;
 }
 

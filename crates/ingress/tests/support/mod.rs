@@ -73,14 +73,13 @@ impl Connect for Machines {
 /// `owner` may invoke, `stranger` is known and may not, anything else is nobody's token.
 #[derive(Default)]
 pub struct Doorman {
-    pub asked: Mutex<Vec<(String, Option<String>, String)>>,
+    pub asked: Mutex<Vec<(String, Option<String>)>>,
 }
 
 #[async_trait]
 impl Authorize for Doorman {
-    async fn may_invoke(&self, service: &ServiceKey, bearer: Option<&str>, host: &str) -> Invocation {
-        let asked = (service.to_string(), bearer.map(str::to_owned), host.to_owned());
-        self.asked.lock().unwrap().push(asked);
+    async fn may_invoke(&self, service: &ServiceKey, bearer: Option<&str>) -> Invocation {
+        self.asked.lock().unwrap().push((service.to_string(), bearer.map(str::to_owned)));
         match bearer {
             Some(token) if token.starts_with("owner") => Invocation::Allowed,
             Some("stranger") => Invocation::Forbidden,

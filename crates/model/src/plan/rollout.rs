@@ -12,7 +12,7 @@ use crate::Timestamp;
 use crate::instance::{InstanceSpec, InstanceState, ObservedInstance};
 use crate::names::{InstanceId, RevisionKey};
 use crate::plan::place::{Denied, Ledger};
-use crate::plan::{give_way, start};
+use crate::plan::{give_way, start, status};
 use crate::quota::Quotas;
 use crate::revision::{Phase, Revision};
 
@@ -134,15 +134,22 @@ impl<'a> Growth<'a> {
     }
 }
 
-/// Who comes first: the fewest instances, then what is to be proven, then who has waited longest.
-pub(super) fn turn(
-    revision: &Revision,
-    have: u32,
-    seen: Seen<'_>,
-    now: Timestamp,
-) -> (u32, bool, Timestamp, Timestamp) {
+/// Who comes first. What has served before comes before a deployment that has failed for want of a GPU and
+/// only waits on; else the fewest instances, then what is to be proven, then who has waited longest.
+pub(super) fn turn(revision: &Revision, have: u32, seen: Seen<'_>, now: Timestamp) -> Turn {
     let since = seen.denied.get(&revision.key).map_or(now, |denied| denied.since);
-    (have, revision.phase != Phase::Deploying, since, revision.created_at)
+    let stalled = status::is_stalled(revision);
+    Turn { stalled, have, proven: revision.phase != Phase::Deploying, since, created_at: revision.created_at }
+}
+
+/// See [`turn`]: the least comes first, field by field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    stalled: bool,
+    have: u32,
+    proven: bool,
+    since: Timestamp,
+    created_at: Timestamp,
 }
 
 /// The denial as it is told: since when, and what the holders do.

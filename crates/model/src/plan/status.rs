@@ -53,12 +53,13 @@ pub fn judge(
 /// A revision that still waits for a GPU after its deployment has failed, once another one has come after
 /// it: it waits no more. `None` for any other.
 pub fn superseded(revision: &Revision) -> Option<Revision> {
-    let stalled = revision.phase == Phase::Deploying && is_stalled(revision);
-    stalled.then(|| Revision { phase: Phase::Failed, ..revision.clone() })
+    is_stalled(revision).then(|| Revision { phase: Phase::Failed, ..revision.clone() })
 }
 
-fn is_stalled(revision: &Revision) -> bool {
-    condition::get(&revision.conditions, ConditionType::Ready).is_some_and(|c| c.status == condition::Status::False)
+/// Whether a revision's deployment has failed for want of a GPU, and it waits on.
+pub(super) fn is_stalled(revision: &Revision) -> bool {
+    let ready = condition::get(&revision.conditions, ConditionType::Ready);
+    revision.phase == Phase::Deploying && ready.is_some_and(|ready| ready.status == condition::Status::False)
 }
 
 /// The revision with a sentence about what is being done; `None` if it says so already.
@@ -245,8 +246,22 @@ fn routes_ready(service: &Service, traffic: &[ServingTarget], configurations: &C
     }
 }
 
-/// The targets that can be served, every revision named.
+/// The targets that can be served, every revision named. While one that is to get requests cannot, the
+/// route stays as it was: it never goes to nothing for a mistake in it. A tag alone holds nothing up.
 fn serving(service: &Service, latest_ready: Option<&Revision>, revisions: &[&Revision]) -> Vec<ServingTarget> {
+    let resolved = resolved(service, latest_ready, revisions);
+    if resolved.iter().map(|target| target.percent).sum::<u32>() == 100 {
+        return resolved;
+    }
+    let ready = |name: &RevisionName| revisions.iter().any(|r| &r.key.name == name && r.phase == Phase::Ready);
+    let before: Vec<ServingTarget> =
+        service.status.traffic.iter().filter(|target| ready(&target.revision)).cloned().collect();
+    let whole = before.iter().map(|target| target.percent).sum::<u32>() == 100;
+    if whole { before } else { Vec::new() }
+}
+
+/// Those of the targets whose revisions are ready.
+fn resolved(service: &Service, latest_ready: Option<&Revision>, revisions: &[&Revision]) -> Vec<ServingTarget> {
     let target = |target: &crate::traffic::TrafficTarget| {
         let revision = match &target.revision {
             Some(name) => revisions.iter().copied().find(|r| &r.key.name == name && r.phase == Phase::Ready),

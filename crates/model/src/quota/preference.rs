@@ -100,6 +100,8 @@ pub enum DecreaseRefused {
 pub struct Standing {
     /// GPUs granted, or the default; the most of its regions.
     pub granted: u32,
+    /// The least of its regions.
+    pub least: u32,
     /// GPUs that live instances hold; the most of its regions.
     pub used: u32,
     /// Up to so many GPUs are granted without an administrator.
@@ -157,10 +159,13 @@ pub fn check_decrease(from: u32, to: u32, used: u32, checks: SafetyChecks) -> Re
 impl Quotas {
     /// How a bucket stands; `regions` are those that exist.
     pub fn standing(&self, bucket: &Bucket, regions: &[Region], ledger: &Ledger) -> Standing {
-        let keys = bucket.keys(regions);
+        let mut keys = bucket.keys(regions);
+        // What is granted to a region by itself is not touched by what is granted to all.
+        keys.retain(|key| bucket.region.is_some() || !self.granted.contains_key(&key.bucket()));
         let most = |of: &dyn Fn(&QuotaKey) -> u32| keys.iter().map(of).max().unwrap_or(0);
         Standing {
             granted: most(&|key| self.granted(key)),
+            least: keys.iter().map(|key| self.granted(key)).min().unwrap_or(0),
             used: most(&|key| ledger.used(key)),
             auto_approved: self.auto_approved(bucket),
         }
@@ -180,9 +185,9 @@ pub fn ask(
 ) -> Result<(Preference, Vec<Change>), DecreaseRefused> {
     let (from, to) = (standing.granted, preference.preferred);
     check_decrease(from, to, standing.used, checks)?;
-    let granted = to <= from.max(standing.auto_approved);
+    let granted = to <= standing.least.max(standing.auto_approved);
     let mut asked = Preference { pending: !granted, updated_at: now, detail: String::new(), ..preference };
-    if to <= from {
+    if to <= standing.least {
         asked.trace_id.clear();
     }
     let change = |action: &str, note: &str, by: &str| Change {
@@ -196,7 +201,7 @@ pub fn ask(
         note: note.to_owned(),
     };
     let mut changes = vec![change("requested", &asked.justification, &asked.requester)];
-    if granted && to > from {
+    if granted && to > standing.least {
         changes.push(change("granted", "The settings approve it.", "auto_approve"));
     } else if granted && to < from {
         changes.push(change("granted", "Less than before needs no approval.", &asked.requester));

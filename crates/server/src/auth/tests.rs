@@ -96,11 +96,11 @@ async fn s10_an_identity_token_is_for_its_audience_only() {
     let auth = house.open();
     let host = "hello-1.us-central1.run.localhost";
     let (token, _) = auth.mint(&ann(), Some(&format!("http://{host}:8080")), 600).expect("a token");
-    assert!(auth.invoker(&token, host).await.is_some());
-    assert!(auth.invoker(&token, "other-1.us-central1.run.localhost").await.is_none());
+    assert!(auth.invoker(&token, host, &[]).await.is_some());
+    assert!(auth.invoker(&token, "other-1.us-central1.run.localhost", &[]).await.is_none());
     assert!(auth.caller(&token).await.is_none(), "it is not for the API");
     let (access, _) = auth.mint(&ann(), None, 600).expect("a token");
-    assert!(auth.invoker(&access, host).await.is_none(), "an access token is not for services");
+    assert!(auth.invoker(&access, host, &[]).await.is_none(), "an access token is not for services");
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ pub(super) async fn token(
     body: Bytes,
 ) -> Result<Json<own::Token>, Failure> {
     let request: own::TokenRequest = homerun_api::run_v1::parse_strict(&body).map_err(ApiError::from)?;
-    let email = request.account.as_deref().filter(|account| !account.is_empty()).unwrap_or(caller.email());
+    let email = request.account.as_deref().unwrap_or(caller.email());
     let lifetime = request.lifetime_seconds.unwrap_or(TOKEN_SECONDS);
     let asked = (email, request.audience.as_deref(), lifetime);
     let (token, expire_time) = app::accounts::token(&api.platform, &caller, &api.auth, asked)?;
