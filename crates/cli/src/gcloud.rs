@@ -17,8 +17,18 @@ use crate::Target;
 use crate::client::{self, CliError};
 
 /// The gcloud services that homerun answers for.
-const SERVICES: [&str; 8] =
-    ["run", "serviceusage", "logging", "iam", "iamcredentials", "cloudresourcemanager", "cloudquotas", "monitoring"];
+const SERVICES: [&str; 10] = [
+    "run",
+    "serviceusage",
+    "logging",
+    "iam",
+    "iamcredentials",
+    "cloudresourcemanager",
+    "cloudquotas",
+    "monitoring",
+    "artifactregistry",
+    "cloudbuild",
+];
 
 /// How long the token of another account lives, in seconds: the longest that the server gives.
 const TOKEN_SECONDS: i64 = 12 * 3600;

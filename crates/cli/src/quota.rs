@@ -121,8 +121,19 @@ pub(crate) async fn run(target: &Target, command: QuotaCommand) -> Result<(), Cl
 }
 
 /// The path of a project's part of homerun's own API.
-fn path(client: &Client, project: Option<&str>, rest: &str) -> String {
-    format!("/homerun/v1/projects/{}/{rest}", project.unwrap_or(client.defaults().0))
+fn path(client: &Client, project: Option<&str>, rest: &str) -> Result<String, CliError> {
+    let project = segment("--project", project.unwrap_or(client.defaults().0))?;
+    Ok(format!("/homerun/v1/projects/{project}/{rest}"))
+}
+
+/// A name that becomes a segment of a path, as it is.
+fn segment<'a>(flag: &'static str, name: &'a str) -> Result<&'a str, CliError> {
+    let right = |c: char| c.is_ascii_alphanumeric() || "-_.~:".contains(c);
+    if !name.is_empty() && name.chars().all(right) && !name.starts_with('.') {
+        return Ok(name);
+    }
+    let message = format!("'{name}' is no name; it must be letters, digits, hyphens, dots and underscores");
+    Err(CliError::Flag { flag, message })
 }
 
 async fn show<T: DeserializeOwned>(
@@ -131,7 +142,7 @@ async fn show<T: DeserializeOwned>(
     rest: &str,
     print: fn(&T) -> std::io::Result<()>,
 ) -> Result<(), CliError> {
-    let answer = client.call(Method::GET, &path(client, args.project.as_deref(), rest), None).await?;
+    let answer = client.call(Method::GET, &path(client, args.project.as_deref(), rest)?, None).await?;
     match args.format {
         Format::Json => output::json(&answer)?,
         Format::Yaml => output::yaml(&answer)?,
@@ -218,8 +229,8 @@ fn history(answer: &own::QuotaChanges) -> std::io::Result<()> {
 /// Asks by the calls that gcloud makes: changes the preference for the quota and region, or makes it.
 async fn request(client: &Client, args: &RequestArgs) -> Result<(), CliError> {
     let (project, region) = client.defaults();
-    let project = args.project.as_deref().unwrap_or(project);
-    let region = args.region.as_deref().unwrap_or(region);
+    let project = segment("--project", args.project.as_deref().unwrap_or(project))?;
+    let region = segment("--region", args.region.as_deref().unwrap_or(region))?;
     let global = format!("/v1/projects/{project}/locations/global");
     let quota_id = quota_id(client, &global, args).await?;
     let base = format!("{global}/quotaPreferences");
@@ -283,7 +294,7 @@ async fn decide(
     decision: &own::QuotaDecision,
 ) -> Result<(), CliError> {
     let body = json!({"value": decision.value, "reason": decision.reason});
-    let path = path(client, project, &format!("quotaPreferences/{request}"));
+    let path = path(client, project, &format!("quotaPreferences/{}", segment("ID", request)?))?;
     let answer = client.call(Method::POST, &path, Some(&body)).await?;
     let request: own::QuotaRequest = serde_json::from_value(answer).map_err(CliError::Answer)?;
     writeln!(std::io::stdout(), "[{}] {}", request.id, request.detail)?;

@@ -2,14 +2,10 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{SERVICES, Stack, service};
 use homerun_model::quota::{AutoApprove, QuotaSettings};
-use homerun_server::platform::Platform;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -154,7 +150,8 @@ async fn g09_the_settings_can_approve_and_a_stale_etag_is_a_conflict() {
     let (status, body) = stack.call(Method::PATCH, &format!("{PREFERENCES}/l4"), Some(stale)).await;
     assert_eq!((status, &body["error"]["status"]), (StatusCode::CONFLICT, &json!("ABORTED")), "{body:#}");
 
-    let masked = json!({"justification": "for the demo", "quotaConfig": {"preferredValue": "9"}});
+    let mut masked = preference(9);
+    masked["justification"] = json!("for the demo");
     let path = format!("{PREFERENCES}/l4?updateMask=justification");
     let (_, body) = stack.call(Method::PATCH, &path, Some(masked)).await;
     assert_eq!(body["justification"], "for the demo", "{body:#}");
@@ -187,10 +184,13 @@ async fn g09_lists_are_filtered_ordered_and_paged() {
     assert_eq!(ids("").await, "b a", "by creation");
     assert_eq!(ids("orderBy=name").await, "a b");
     assert_eq!(ids("orderBy=name%20desc").await, "b a");
+    assert_eq!(ids("orderBy=service%20desc,name").await, "a b", "equals keep the order of the next field");
     assert_eq!(ids("filter=reconciling:true").await, "b");
     assert_eq!(ids(&format!("filter=quota_id={L4}%20AND%20service:run.googleapis.com")).await, "b");
-    let (status, body) = stack.call(Method::GET, &format!("{PREFERENCES}?filter=colour:red"), None).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST, "{body:#}");
+    for wrong in ["colour:red", "service=run.googleapis.com%20OR%20reconciling=true", "quotaId:Nvidia*", "quotaId"] {
+        let (status, body) = stack.call(Method::GET, &format!("{PREFERENCES}?filter={wrong}"), None).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}: {body:#}");
+    }
 
     let infos = "/v1/projects/demo/locations/global/services/run.googleapis.com/quotaInfos?pageSize=3";
     let first = stack.get(infos).await;
@@ -198,6 +198,68 @@ async fn g09_lists_are_filtered_ordered_and_paged() {
     let second = stack.get(&format!("{infos}&pageToken={token}")).await;
     let count = |page: &Value| page["quotaInfos"].as_array().map_or(0, Vec::len);
     assert_eq!((count(&first), count(&second), &second["nextPageToken"]), (3, 1, &Value::Null));
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g09_a_note_decides_nothing_and_what_is_asked_again_is_no_request() {
+    let stack = Stack::start("simulated:nvidia-l4=2").await;
+    let path = format!("{PREFERENCES}/example_Default.l4");
+    let patch =
+        async |query: &str, body: Value| stack.call(Method::PATCH, &format!("{path}?{query}"), Some(body)).await;
+    let count = async || {
+        let changes = stack.get("/homerun/v1/projects/demo/quotaChanges").await;
+        changes["changes"].as_array().map_or(0, Vec::len)
+    };
+    for _ in 0..3 {
+        let (status, body) = patch("allowMissing=true", preference(5)).await;
+        assert_eq!(status, StatusCode::OK, "{body:#}");
+    }
+    assert_eq!(count().await, 1, "the same again is no request");
+    let (_, noted) = patch(
+        "updateMask=justification",
+        json!({"service": "run.googleapis.com", "quotaId": L4,
+        "dimensions": {"region": "us-central1"}, "justification": "three models"}),
+    )
+    .await;
+    assert_eq!((&noted["justification"], &noted["reconciling"]), (&json!("three models"), &json!(true)), "{noted:#}");
+
+    let decide = async |verb: &str, body: Value| {
+        let path = format!("/homerun/v1/projects/demo/quotaPreferences/example_Default.l4:{verb}");
+        stack.call(Method::POST, &path, Some(body)).await
+    };
+    let (status, refused) = decide("approve", json!({"value": 1})).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "an approval takes nothing away: {refused:#}");
+    assert_eq!(decide("approve", json!({"value": 9})).await.0, StatusCode::OK);
+    let mut note = preference(1);
+    note["quotaConfig"]["annotations"] = json!({"ticket": "7"});
+    let (status, noted) = patch("updateMask=quotaConfig.annotations", note).await;
+    assert_eq!(status, StatusCode::OK, "{noted:#}");
+    assert_eq!((&noted["quotaConfig"]["grantedValue"], count().await), (&json!("9"), 2), "{noted:#}");
+
+    // Two who change different fields at the same time both succeed.
+    for round in 10..30 {
+        let body = |field: &str| match field {
+            "justification" => json!({"service": "run.googleapis.com", "quotaId": L4,
+                "dimensions": {"region": "us-central1"}, "justification": format!("round {round}")}),
+            _ => preference(round),
+        };
+        let (a, b) = tokio::join!(
+            patch("updateMask=justification", body("justification")),
+            patch("updateMask=quotaConfig.preferredValue", body("value")),
+        );
+        assert_eq!((a.0, b.0), (StatusCode::OK, StatusCode::OK));
+        let both = stack.get(&path).await;
+        assert_eq!(both["justification"], format!("round {round}"));
+        assert_eq!(both["quotaConfig"]["preferredValue"], round.to_string());
+    }
+
+    let mut long = preference(40);
+    long["justification"] = json!("x".repeat(5000));
+    let (status, body) = patch("", long).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(body["error"]["message"].as_str().is_some_and(|m| m.contains("at most 4096 bytes")), "{body:#}");
+    assert_eq!(decide("deny", json!({"reason": "x".repeat(5000)})).await.0, StatusCode::BAD_REQUEST);
     stack.end().await;
 }
 
@@ -242,106 +304,4 @@ async fn g09_overrides_of_service_usage_lower_a_limit_and_go_again() {
         assert!(answer["error"]["message"].as_str().is_some_and(|m| m.contains(field)), "{field}: {answer:#}");
     }
     stack.end().await;
-}
-
-/// What was seen by looking at the backend all the time.
-#[derive(Default)]
-struct Watch {
-    looks: usize,
-    most: u32,
-}
-
-/// Looks at the backend until told to stop: no device twice, and never more than the greatest limit.
-fn watch(platform: Arc<Platform>, most: u32, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<Watch> {
-    std::thread::spawn(move || {
-        let mut watch = Watch::default();
-        while !stop.load(Ordering::Relaxed) {
-            let instances = platform.backend.list();
-            let held: Vec<_> =
-                instances.iter().filter(|i| !i.state.is_over()).flat_map(|i| i.spec.gpus.iter()).collect();
-            assert_eq!(held.iter().collect::<BTreeSet<_>>().len(), held.len(), "a GPU has two holders: {held:?}");
-            assert!(held.len() as u32 <= most, "{} GPUs are held, and {most} were granted", held.len());
-            watch.looks += 1;
-            watch.most = watch.most.max(held.len() as u32);
-        }
-        watch
-    })
-}
-
-/// A small generator, so that a failure can be had again by its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, count: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % count
-    }
-}
-
-/// The whole platform under load with restarts; the model's test `ledger` tries far more interleavings.
-#[tokio::test(flavor = "multi_thread")]
-async fn g08_a_platform_under_load_never_holds_more_than_the_quota() {
-    const SEEDS: u64 = 6;
-    const QUOTA: u32 = 2;
-    let begun = Instant::now();
-    let mut looks = 0;
-    for seed in 1..=SEEDS {
-        let mut random = Random(seed);
-        let change = |config: &mut homerun_server::config::Config| {
-            config.quotas = QuotaSettings { default_project: Some(QUOTA), ..QuotaSettings::default() };
-        };
-        let mut stack = Stack::start_with("simulated:nvidia-l4=4", change).await;
-        let mut most_held = 0;
-        for _restart in 0..2 {
-            let stop = Arc::new(AtomicBool::new(false));
-            let watching = watch(stack.up.platform.clone(), QUOTA, stop.clone());
-            churn(&stack, &mut random).await;
-            stop.store(true, Ordering::Relaxed);
-            let watch = watching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            looks += watch.looks;
-            most_held = most_held.max(watch.most);
-            let dir = stack.end().await;
-            stack = Stack::start_in(dir, "simulated:nvidia-l4=4", change).await;
-        }
-        assert_eq!(most_held, QUOTA, "seed {seed}: the quota was never used up, so nothing was shown");
-        stack.end().await;
-    }
-    println!("{SEEDS} seeds, {looks} looks in {:.1} s", begun.elapsed().as_secs_f64());
-}
-
-/// Requests, deployments, failing revisions and deletions, all at the same time.
-async fn churn(stack: &Stack, random: &mut Random) {
-    let images = ["sim/hello", "sim/slow?ms=30", "sim/exits", "sim/slow?ms=80"];
-    let mut requests = tokio::task::JoinSet::new();
-    let mut deployed = BTreeMap::new();
-    for step in 0..30 {
-        let name = format!("s{}", random.below(5));
-        match random.below(6) {
-            0 => {
-                let path = format!("{SERVICES}/{name}");
-                drop(stack.call(Method::DELETE, &path, None).await);
-                deployed.remove(&name);
-            }
-            1 | 2 => {
-                let image = images[random.below(4) as usize];
-                let mut wanted = service(&name, &format!("{image}&step={step}"), true);
-                let annotations = &mut wanted["spec"]["template"]["metadata"]["annotations"];
-                annotations["autoscaling.knative.dev/minScale"] = json!(random.below(2).to_string());
-                let method = if deployed.contains_key(&name) { Method::PUT } else { Method::POST };
-                let path = if method == Method::PUT { format!("{SERVICES}/{name}") } else { SERVICES.to_owned() };
-                let (status, _) = stack.call(method, &path, Some(wanted)).await;
-                if status.is_success() {
-                    stack.make_public(&name).await;
-                    deployed.insert(name, image);
-                }
-            }
-            _ => {
-                let host = format!("{name}-100000000001.us-central1.run.localhost");
-                let request = stack.client.get(format!("http://{}/", stack.up.ingress)).header("host", host);
-                requests.spawn(async move { request.timeout(Duration::from_secs(2)).send().await.is_ok() });
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(random.below(40))).await;
-    }
-    requests.shutdown().await;
 }

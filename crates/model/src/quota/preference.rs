@@ -129,6 +129,16 @@ pub struct Decided {
 /// Why a decision cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PreferenceRefused {
+    /// An approval grants no less than there is.
+    #[error(
+        "{value} is less than the present limit {granted}; deny the request, or lower the limit by a request for less"
+    )]
+    Lower {
+        /// GPUs to be granted.
+        value: u32,
+        /// GPUs granted.
+        granted: u32,
+    },
     /// Nothing is waiting.
     #[error("it does not wait for a decision; the limit is {granted}, and {preferred} was asked for")]
     NotPending {
@@ -226,6 +236,11 @@ pub fn decide(
     if !preference.pending {
         let granted = preference.granted.unwrap_or(present);
         return Err(PreferenceRefused::NotPending { granted, preferred: preference.preferred });
+    }
+    if let Decision::Approve(Some(value)) = decision
+        && value < present
+    {
+        return Err(PreferenceRefused::Lower { value, granted: present });
     }
     let wanted = preference.preferred;
     let mut preference = Preference { pending: false, updated_at: now, ..preference };

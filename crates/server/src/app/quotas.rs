@@ -24,19 +24,19 @@ pub const SERVICE: &str = "run.googleapis.com";
 /// Changes that are shown at most.
 const CHANGES: usize = 1000;
 
-/// What a preference is to be.
+/// What a preference is to be; what is absent stays as it was.
 #[derive(Debug)]
 pub struct Wish {
     /// What the limit is for.
     pub bucket: Bucket,
     /// GPUs.
-    pub preferred: u32,
-    /// Why.
-    pub justification: String,
-    /// Whom to ask about it.
-    pub contact: String,
-    /// The client's own notes.
-    pub annotations: BTreeMap<String, String>,
+    pub preferred: Option<u32>,
+    /// Why, at most 4 KiB.
+    pub justification: Option<String>,
+    /// Whom to ask about it, at most 320 bytes.
+    pub contact: Option<String>,
+    /// The client's own notes, at most 4 KiB together.
+    pub annotations: Option<BTreeMap<String, String>>,
 }
 
 /// How a preference is to be written.
@@ -103,11 +103,17 @@ pub fn create(
     let id = id.map_or_else(ids::uuid, str::to_owned);
     if !is_id(&id) {
         let message = format!(
-            "'{id}' is not valid; it must have 1 to 63 lower-case letters, digits and hyphens, beginning with a letter or \
-             digit and not ending with a hyphen."
+            "'{id}' is not valid; it must have 1 to 128 letters, digits, hyphens, underscores and dots, beginning with a \
+             letter or digit."
         );
         return Err(ApiError::InvalidArgument(vec![Violation::new("quotaPreferenceId", message)]));
     }
+    if wish.preferred.is_none() {
+        let message = "is missing; it is the number of GPUs that are wanted.";
+        let violation = Violation::new("quotaPreference.quotaConfig.preferredValue", message);
+        return Err(ApiError::InvalidArgument(vec![violation]));
+    }
+    check_sizes(&wish)?;
     let changing = platform.quotas.change();
     for other in preferences(platform, &wish.bucket.project)? {
         if other.value.id == id {
@@ -171,10 +177,18 @@ pub fn update(
         let message = format!("cannot be changed: it is for {}, and {} was given.", present.value.bucket, wish.bucket);
         return Err(ApiError::InvalidArgument(vec![Violation::new("quotaPreference.dimensions", message)]));
     }
-    let (preference, changes) = ask(platform, caller, present.value, wish, how.checks)?;
-    if how.validate_only {
+    check_sizes(&wish)?;
+    let before = present.value.clone();
+    let asks = wish.preferred.is_some_and(|preferred| preferred != before.preferred || is_settled_otherwise(&before));
+    let (preference, changes) = match asks {
+        true => ask(platform, caller, present.value, wish, how.checks)?,
+        // Nothing is decided anew for a note.
+        false => (noted(present.value, wish), Vec::new()),
+    };
+    if how.validate_only || preference == before {
         return Ok(Versioned { version: present.version, value: preference });
     }
+    let preference = Preference { updated_at: platform.clock.now(), ..preference };
     let put = platform.store.put_quota_preference(&preference, Some(present.version), &changes);
     let version = put.map_err(|error| stored(error, KIND, id))?;
     in_force(platform, changing)?;
@@ -194,6 +208,12 @@ pub fn decide(
     decision: Decision,
 ) -> Result<Versioned<Preference>, ApiError> {
     access::require(platform, caller, "homerun.quotas.decide", &Resource::Platform)?;
+    if let Decision::Deny(reason) = &decision
+        && reason.len() > 4096
+    {
+        let message = format!("must have at most 4096 bytes; it has {}.", reason.len());
+        return Err(ApiError::InvalidArgument(vec![Violation::new("reason", message)]));
+    }
     let changing = platform.quotas.change();
     let present = preference(platform, project, id)?;
     let granted = standing(platform, &present.value.bucket).granted;
@@ -297,6 +317,37 @@ fn effective(platform: &Platform, bucket: &Bucket) -> u32 {
     bucket.keys(&platform.config.all_regions()).iter().map(|key| quotas.limit(key)).max().unwrap_or(0)
 }
 
+/// Whether something else was granted than was asked for.
+fn is_settled_otherwise(preference: &Preference) -> bool {
+    !preference.pending && preference.granted != Some(preference.preferred)
+}
+
+/// The preference with what a wish says besides the number.
+fn noted(before: Preference, wish: Wish) -> Preference {
+    Preference {
+        justification: wish.justification.unwrap_or(before.justification),
+        contact: wish.contact.unwrap_or(before.contact),
+        annotations: wish.annotations.unwrap_or(before.annotations),
+        ..before
+    }
+}
+
+/// Bounds what is kept for ever.
+fn check_sizes(wish: &Wish) -> Result<(), ApiError> {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let notes = wish.annotations.iter().flatten().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let sizes = [
+        ("justification", text(&wish.justification), 4096),
+        ("contactEmail", text(&wish.contact), 320),
+        ("quotaConfig.annotations", notes, 4096),
+    ];
+    let long = sizes.into_iter().filter(|(_, size, most)| size > most).map(|(field, size, most)| {
+        Violation::new(format!("quotaPreference.{field}"), format!("must have at most {most} bytes; it has {size}."))
+    });
+    let long: Vec<Violation> = long.collect();
+    if long.is_empty() { Ok(()) } else { Err(ApiError::InvalidArgument(long)) }
+}
+
 /// A preference as it is after a wish, with the record.
 fn ask(
     platform: &Platform,
@@ -305,15 +356,13 @@ fn ask(
     wish: Wish,
     checks: SafetyChecks,
 ) -> Result<(Preference, Vec<Change>), ApiError> {
-    let standing = standing(platform, &wish.bucket);
+    let bucket = wish.bucket.clone();
+    let standing = standing(platform, &bucket);
     let wanted = Preference {
-        preferred: wish.preferred,
-        justification: wish.justification,
-        contact: wish.contact,
-        annotations: wish.annotations,
+        preferred: wish.preferred.unwrap_or(before.preferred),
         trace_id: ids::uuid().replace('-', ""),
         requester: caller.email().to_owned(),
-        ..before
+        ..noted(before, wish)
     };
     let asked = quota::ask(wanted, standing, checks, platform.clock.now());
     asked.map_err(|refused| {
@@ -327,7 +376,7 @@ fn ask(
                  --allow-high-percentage-quota-decrease, homerun: --force)"
             }
         };
-        unsafe_decrease(&wish.bucket, refused, how)
+        unsafe_decrease(&bucket, refused, how)
     })
 }
 
@@ -355,10 +404,9 @@ fn in_force(platform: &Platform, changing: crate::limits::Changing<'_>) -> Resul
     Ok(())
 }
 
-/// As resource ids are (AIP-122), with a digit allowed in front for those that are made.
+/// Wider than resource ids are (AIP-122): gcloud's own example has underscores.
 fn is_id(id: &str) -> bool {
-    (1..=63).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !id.starts_with('-')
-        && !id.ends_with('-')
+    (1..=128).contains(&id.len())
+        && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        && id.starts_with(|first: char| first.is_ascii_alphanumeric())
 }

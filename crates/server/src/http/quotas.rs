@@ -12,12 +12,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use homerun_api::cloud_quotas::Int64;
 use homerun_api::error::ApiError;
+use homerun_api::service_usage;
 use homerun_model::names::Region;
 use homerun_model::quota::SafetyChecks;
 use homerun_model::violation::Violation;
 
 use super::Api;
 use super::error::Failure;
+use crate::app::quotas::SERVICE;
 
 /// Every path of it.
 pub(super) fn routes() -> Router<Api> {
@@ -139,6 +141,14 @@ fn gpus(value: Option<Int64>, field: &str) -> Result<u32, Failure> {
         let unlimited = if value == -1 { " (-1, unlimited, is not offered for GPUs)" } else { "" };
         wrong(field, format!("{value} is not valid; it must be a number of GPUs, 0 to {}{unlimited}.", u32::MAX))
     })
+}
+
+/// Whether a service has quotas here.
+fn has_quotas(service: &str) -> Result<bool, Failure> {
+    if service != SERVICE && !service_usage::is_known(service) {
+        return Err(Failure(ApiError::NotFound { kind: "Service", name: service.to_owned() }));
+    }
+    Ok(service == SERVICE)
 }
 
 fn wrong(field: &str, message: String) -> Failure {

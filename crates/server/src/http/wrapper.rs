@@ -16,8 +16,18 @@ use crate::auth;
 
 /// First labels of the hosts that `homerun gcloud-env` gives gcloud; regional calls have `REGION-`
 /// before them.
-const API_HOSTS: [&str; 8] =
-    ["run", "serviceusage", "logging", "iam", "iamcredentials", "cloudresourcemanager", "cloudquotas", "monitoring"];
+const API_HOSTS: [&str; 10] = [
+    "run",
+    "serviceusage",
+    "logging",
+    "iam",
+    "iamcredentials",
+    "cloudresourcemanager",
+    "cloudquotas",
+    "monitoring",
+    "artifactregistry",
+    "cloudbuild",
+];
 
 /// The region that a regional API host names, `us-central1` of `us-central1-run.localhost`.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! Cloud Quotas v1 and v1beta.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use axum::Json;
@@ -11,7 +12,6 @@ use homerun_api::cloud_quotas::{
 };
 use homerun_api::error::ApiError;
 use homerun_api::run_v1::parse_strict;
-use homerun_api::service_usage;
 use homerun_model::names::{Project, Region};
 use homerun_model::quota::{Bucket, Preference, Quota, SafetyChecks};
 use serde::Deserialize;
@@ -19,13 +19,14 @@ use serde::Deserialize;
 use super::super::Api;
 use super::super::error::Failure;
 use super::super::path::Place;
-use super::{Parameters, dimensions, gpus, region, wrong};
+use super::{Parameters, dimensions, gpus, has_quotas, region, wrong};
 use crate::app::quotas::{self, How, SERVICE, Wish};
 use crate::store::Versioned;
 
 const API: &str = "cloudquotas.googleapis.com";
 const READ: &str = "cloudquotas.quotas.get";
 const WRITE: &str = "cloudquotas.quotas.update";
+const PREFERRED: &str = "quotaPreference.quotaConfig.preferredValue";
 /// Items of a page that is asked for without a size.
 const PAGE: usize = 100;
 
@@ -118,7 +119,7 @@ pub(in crate::http) async fn patch(
     };
     let given = match query.get("updateMask") {
         None => given,
-        Some(mask) => masked(&api, &place, given, mask)?,
+        Some(mask) => masked(given, mask)?,
     };
     let wish = wish(&api, &place, given)?;
     let changed = quotas::update(&api.platform, &place.caller, &place.name, wish, &how)?;
@@ -134,39 +135,20 @@ fn require(api: &Api, place: &Place, permission: &str) -> Result<(), Failure> {
     Ok(crate::app::projects::require_api(&place.project.id, &place.enabled_apis, API)?)
 }
 
-/// Whether a service has quotas here.
-fn has_quotas(service: &str) -> Result<bool, Failure> {
-    if service != SERVICE && !service_usage::is_known(service) {
-        return Err(Failure(ApiError::NotFound { kind: "Service", name: service.to_owned() }));
-    }
-    Ok(service == SERVICE)
-}
-
 fn checks(query: &Parameters) -> Result<SafetyChecks, Failure> {
     Parameters::checks(query.all("ignoreSafetyChecks"), "ignoreSafetyChecks", "QUOTA_")
 }
 
-/// The preference with only those of the given fields that a mask names.
-fn masked(api: &Api, place: &Place, given: QuotaPreference, mask: &str) -> Result<QuotaPreference, Failure> {
-    let present = quotas::preference(&api.platform, &place.project.id, &place.name)?;
-    let mut merged = render(api, &place.project, &present);
-    merged.contact_email = Some(present.value.contact);
-    let given_config = given.quota_config.unwrap_or_default();
-    let mut config = merged.quota_config.take().unwrap_or_default();
+/// What is given, without the changeable fields that a mask does not name.
+fn masked(mut given: QuotaPreference, mask: &str) -> Result<QuotaPreference, Failure> {
+    let (mut preferred, mut annotations, mut justification, mut contact) = (false, false, false, false);
     for path in mask.split(',').map(str::trim) {
         match path {
-            "quotaConfig" | "quota_config" => {
-                config.preferred_value = given_config.preferred_value;
-                config.annotations.clone_from(&given_config.annotations);
-            }
-            "quotaConfig.preferredValue" | "quota_config.preferred_value" => {
-                config.preferred_value = given_config.preferred_value;
-            }
-            "quotaConfig.annotations" | "quota_config.annotations" => {
-                config.annotations.clone_from(&given_config.annotations);
-            }
-            "justification" => merged.justification.clone_from(&given.justification),
-            "contactEmail" | "contact_email" => merged.contact_email.clone_from(&given.contact_email),
+            "quotaConfig" | "quota_config" => (preferred, annotations) = (true, true),
+            "quotaConfig.preferredValue" | "quota_config.preferred_value" => preferred = true,
+            "quotaConfig.annotations" | "quota_config.annotations" => annotations = true,
+            "justification" => justification = true,
+            "contactEmail" | "contact_email" => contact = true,
             other => {
                 let known =
                     "quotaConfig, quotaConfig.preferredValue, quotaConfig.annotations, justification, contactEmail";
@@ -174,7 +156,19 @@ fn masked(api: &Api, place: &Place, given: QuotaPreference, mask: &str) -> Resul
             }
         }
     }
-    Ok(QuotaPreference { quota_config: Some(config), ..merged })
+    let mut config = given.quota_config.take().unwrap_or_default();
+    if preferred {
+        // What is named must be there.
+        gpus(config.preferred_value, PREFERRED)?;
+    }
+    config.preferred_value = config.preferred_value.filter(|_| preferred);
+    if !annotations {
+        config.annotations.clear();
+    }
+    given.quota_config = Some(config);
+    given.justification = given.justification.filter(|_| justification);
+    given.contact_email = given.contact_email.filter(|_| contact);
+    Ok(given)
 }
 
 fn wish(api: &Api, place: &Place, given: QuotaPreference) -> Result<Wish, Failure> {
@@ -196,10 +190,10 @@ fn wish(api: &Api, place: &Place, given: QuotaPreference) -> Result<Wish, Failur
     };
     Ok(Wish {
         bucket,
-        preferred: gpus(config.preferred_value, "quotaPreference.quotaConfig.preferredValue")?,
-        justification: given.justification.unwrap_or_default(),
-        contact: given.contact_email.unwrap_or_default(),
-        annotations: config.annotations,
+        preferred: config.preferred_value.map(|value| gpus(Some(value), PREFERRED)).transpose()?,
+        justification: given.justification,
+        contact: given.contact_email,
+        annotations: (!config.annotations.is_empty()).then_some(config.annotations),
     })
 }
 
@@ -273,6 +267,10 @@ fn filter(text: &str) -> Result<Vec<(&str, &str)>, Failure> {
     terms
         .map(|term| {
             let split = term.split_once([':', '=']).map(|(key, value)| (key.trim(), value.trim().trim_matches('"')));
+            // Whatever else the language has must not be taken for a value.
+            let plain =
+                |value: &str| !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || "*()\"".contains(c));
+            let split = split.filter(|(_, value)| plain(value));
             let known =
                 |key: &str| FIELDS.iter().find(|(name, snake)| *name == key || *snake == key).map(|(name, _)| *name);
             split.and_then(|(key, value)| Some((known(key)?, value))).ok_or_else(|| {
@@ -309,20 +307,21 @@ fn sort(found: &mut [Versioned<Preference>], order: &str) -> Result<(), Failure>
             Some((name, direction)) => (name, direction.trim().eq_ignore_ascii_case("desc")),
             None => (term, false),
         };
-        match name {
-            "create_time" | "createTime" => found.sort_by_key(|each| each.value.created_at),
-            "update_time" | "updateTime" => found.sort_by_key(|each| each.value.updated_at),
-            "quota_id" | "quotaId" => found.sort_by_key(|each| each.value.bucket.quota.id()),
-            "name" => found.sort_by(|a, b| a.value.id.cmp(&b.value.id)),
-            "service" => {}
+        let compare: fn(&Preference, &Preference) -> Ordering = match name {
+            "create_time" | "createTime" => |a, b| a.created_at.cmp(&b.created_at),
+            "update_time" | "updateTime" => |a, b| a.updated_at.cmp(&b.updated_at),
+            "quota_id" | "quotaId" => |a, b| a.bucket.quota.id().cmp(&b.bucket.quota.id()),
+            "name" => |a, b| a.id.cmp(&b.id),
+            "service" => |_, _| Ordering::Equal,
             _ => {
                 let known = "create_time, update_time, quota_id, name, service";
                 return Err(wrong("orderBy", format!("'{name}' is not valid; it must be of {known}.")));
             }
-        }
-        if descending {
-            found.reverse();
-        }
+        };
+        found.sort_by(|a, b| {
+            let order = compare(&a.value, &b.value);
+            if descending { order.reverse() } else { order }
+        });
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ pub(in crate::http) async fn list(
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<ListConsumerQuotaMetrics>, Failure> {
     quotas::require(&api.platform, &place.caller, READ, &place.project.id)?;
-    let all = if place.name == SERVICE { quotas::all(&api.platform) } else { Vec::new() };
+    let all = if super::has_quotas(&place.name)? { quotas::all(&api.platform) } else { Vec::new() };
     let (page, next_page_token) = Parameters(query).page(all, PAGE)?;
     let metrics: Result<_, Failure> = page.iter().map(|quota| render(&api, &place.project, quota)).collect();
     Ok(Json(ListConsumerQuotaMetrics { metrics: metrics?, next_page_token }))
