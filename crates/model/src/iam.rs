@@ -112,6 +112,9 @@ impl fmt::Display for Resource {
     }
 }
 
+/// The etag of a policy that was never set; in base64 it is the `ACAB` that Google's APIs give.
+pub const UNSET_ETAG: &str = "\0 \u{1}";
+
 /// An access policy as the IAM API has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

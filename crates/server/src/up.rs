@@ -104,7 +104,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let store = Store::open(&config.data_dir.join("homerun.db"))?;
     let project = config.default_project();
     let enabled_apis = config.enabled_apis.iter().cloned().collect();
-    store.ensure_project(&StoredProject { project: project.clone(), enabled_apis })?;
+    let created_at = Some(clock.now());
+    store.ensure_project(&StoredProject { project: project.clone(), enabled_apis, created_at })?;
     accounts::ensure_default(&store, &project, clock.now())?;
     projects::ensure_policy(&store, &project)?;
     let auth = Auth::open(&config.data_dir, &config.auth, store.clone(), clock.clone());

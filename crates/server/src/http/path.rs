@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::extract::{FromRequestParts, Path};
 use homerun_api::error::ApiError;
+use homerun_model::Timestamp;
 use homerun_model::names::{Project, Region};
 use http::request::Parts;
 use serde::Deserialize;
@@ -22,6 +23,8 @@ pub(super) struct Place {
     pub(super) project: Project,
     /// APIs that are enabled in it.
     pub(super) enabled_apis: BTreeSet<String>,
+    /// When it was made, if known.
+    pub(super) created_at: Option<Timestamp>,
     /// The region; `None` for all (`locations/-`).
     pub(super) region: Option<Region>,
     /// The last segment, without its verb; empty for a collection.
@@ -69,7 +72,7 @@ impl FromRequestParts<Api> for Place {
             None => (segments.project, None),
         };
         let caller = parts.extensions.get::<Caller>().cloned().ok_or(Failure(ApiError::Unauthenticated))?;
-        let StoredProject { project, enabled_apis } = crate::app::projects::find(&api.platform, &project)?;
-        Ok(Self { caller, project, enabled_apis, region, name, verb: verb.or(own_verb) })
+        let StoredProject { project, enabled_apis, created_at } = crate::app::projects::find(&api.platform, &project)?;
+        Ok(Self { caller, project, enabled_apis, created_at, region, name, verb: verb.or(own_verb) })
     }
 }

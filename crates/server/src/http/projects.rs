@@ -20,7 +20,7 @@ pub(super) async fn get(State(api): State<Api>, place: Place) -> Result<Response
     let project = &place.project;
     let resource = Resource::Project(project.id.clone());
     access::require(&api.platform, &place.caller, "resourcemanager.projects.get", &resource)?;
-    Ok(Json(Project::active(project.id.as_str(), project.number)).into_response())
+    Ok(Json(Project::active(project.id.as_str(), project.number, place.created_at)).into_response())
 }
 
 /// Verbs on a project's policy.

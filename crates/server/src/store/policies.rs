@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use homerun_model::iam::{Policy, Principal, Resource};
+use homerun_model::iam::{Policy, Principal, Resource, UNSET_ETAG};
 use homerun_model::names::ServiceKey;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -34,7 +34,8 @@ impl Store {
                 .query_row("SELECT body FROM policies WHERE resource = ?1", [resource], |row| row.get(0))
                 .optional()?;
             let present: Policy = present.map(|body| serde_json::from_str(&body)).transpose()?.unwrap_or_default();
-            if !policy.etag.is_empty() && policy.etag != present.etag {
+            let etag = if present.etag.is_empty() { UNSET_ETAG } else { &present.etag };
+            if !policy.etag.is_empty() && policy.etag != etag {
                 return Err(StoreError::Conflict);
             }
             let stored = Policy { etag: format!("{:012x}", next(transaction, "version")?), ..policy };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use homerun_model::Timestamp;
 use homerun_model::names::{Project, ProjectId};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,9 @@ pub struct StoredProject {
     pub project: Project,
     /// Names of the APIs that are enabled, for instance `run.googleapis.com`.
     pub enabled_apis: BTreeSet<String>,
+    /// When it was made; unknown for those that an early version made.
+    #[serde(default)]
+    pub created_at: Option<Timestamp>,
 }
 
 impl Store {

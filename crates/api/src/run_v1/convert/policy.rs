@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use homerun_model::iam::{Binding, Policy};
+use homerun_model::iam::{Binding, Policy, UNSET_ETAG};
 use homerun_model::violation::Violation;
 
 use super::containers::some;
@@ -45,7 +45,7 @@ pub fn policy_to_wire(policy: &Policy) -> wire::Policy {
     };
     wire::Policy {
         version: Some(1),
-        etag: some(&STANDARD.encode(&policy.etag)),
+        etag: some(&STANDARD.encode(if policy.etag.is_empty() { UNSET_ETAG } else { &policy.etag })),
         bindings: policy.bindings.iter().map(binding).collect(),
         ..wire::Policy::default()
     }

@@ -318,6 +318,7 @@ fn revision_status(revision: &Revision) -> wire::RevisionStatus {
         conditions,
         service_name: some(revision.service.as_str()),
         image_digest: image,
+        desired_replicas: desired_replicas(revision),
         container_statuses: containers
             .map(|(container, image)| wire::ContainerStatus {
                 name: some(&container.name),
@@ -327,6 +328,13 @@ fn revision_status(revision: &Revision) -> wire::RevisionStatus {
             .collect(),
         ..wire::RevisionStatus::default()
     }
+}
+
+/// The minimum of instances where it is in force; gcloud shows it as "Current Min Instances".
+fn desired_replicas(revision: &Revision) -> Option<i32> {
+    let active = homerun_model::condition::get(&revision.conditions, ConditionType::Active)?;
+    let minimum = revision.template.min_instances.filter(|minimum| *minimum > 0)?;
+    (active.status == homerun_model::condition::Status::True).then(|| i32::try_from(minimum).unwrap_or(i32::MAX))
 }
 
 fn time(time: Timestamp) -> String {
