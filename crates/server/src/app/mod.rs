@@ -7,6 +7,7 @@ pub mod logs;
 pub mod operations;
 pub mod policies;
 pub mod projects;
+pub mod quota_overrides;
 pub mod quotas;
 pub mod revisions;
 pub mod selector;

@@ -20,6 +20,7 @@ use super::super::Api;
 use super::super::error::Failure;
 use super::super::path::Place;
 use super::{Parameters, dimensions, gpus, region, wrong};
+use crate::app::quota_overrides;
 use crate::app::quotas::{self, SERVICE};
 use crate::store::Override;
 
@@ -78,8 +79,9 @@ pub(in crate::http) async fn overrides(
 ) -> Result<Json<ListConsumerOverrides>, Failure> {
     quotas::require(&api.platform, &place.caller, READ, &place.project.id)?;
     let quota = named(&api, &place, &names)?;
-    let own =
-        quotas::overrides(&api.platform, &place.project.id)?.into_iter().filter(|each| each.bucket.quota == quota);
+    let own = quota_overrides::overrides(&api.platform, &place.project.id)?
+        .into_iter()
+        .filter(|each| each.bucket.quota == quota);
     Ok(Json(ListConsumerOverrides { overrides: own.map(|each| render_override(&place.project, &each)).collect() }))
 }
 
@@ -138,13 +140,13 @@ pub(in crate::http) async fn delete(
     Path(names): Path<Names>,
 ) -> Result<Json<Value>, Failure> {
     quotas::require(&api.platform, &place.caller, WRITE, &place.project.id)?;
-    quotas::unlower(&api.platform, &place.caller, &by_id(&api, &place, &names)?)?;
+    quota_overrides::unlower(&api.platform, &place.caller, &by_id(&api, &place, &names)?)?;
     Ok(Json(wire::done(&[], true)))
 }
 
 fn set(api: &Api, place: &Place, overrides: Vec<Override>, checks: SafetyChecks) -> Result<Json<Value>, Failure> {
     let shown: Vec<QuotaOverride> = overrides.iter().map(|each| render_override(&place.project, each)).collect();
-    quotas::lower(&api.platform, &place.caller, overrides, checks)?;
+    quota_overrides::lower(&api.platform, &place.caller, overrides, checks)?;
     Ok(Json(wire::done(&shown, false)))
 }
 
@@ -193,7 +195,8 @@ fn by_id(api: &Api, place: &Place, names: &Names) -> Result<Bucket, Failure> {
     let id = names.id.as_deref().unwrap_or_default();
     let region = (id != EVERYWHERE).then(|| Region::new(id));
     let bucket = Bucket { project: place.project.id.clone(), quota, region };
-    let found = quotas::overrides(&api.platform, &place.project.id)?.into_iter().any(|each| each.bucket == bucket);
+    let found =
+        quota_overrides::overrides(&api.platform, &place.project.id)?.into_iter().any(|each| each.bucket == bucket);
     let absent = || Failure(ApiError::NotFound { kind: "Quota override", name: id.to_owned() });
     found.then_some(bucket).ok_or_else(absent)
 }
@@ -208,7 +211,7 @@ fn limit_name(project: &Project, quota: &Quota) -> String {
 }
 
 fn render(api: &Api, project: &Project, quota: &Quota) -> Result<ConsumerQuotaMetric, Failure> {
-    let mut overrides: BTreeMap<Option<Region>, Override> = quotas::overrides(&api.platform, &project.id)?
+    let mut overrides: BTreeMap<Option<Region>, Override> = quota_overrides::overrides(&api.platform, &project.id)?
         .into_iter()
         .filter(|each| &each.bucket.quota == quota)
         .map(|each| (each.bucket.region.clone(), each))
