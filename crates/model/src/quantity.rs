@@ -1,44 +1,105 @@
 //! Amounts of CPU and memory in Kubernetes' notation.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An amount of CPU in thousandths of a vCPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Cpu(u64);
+/// An amount of CPU in thousandths of a vCPU, and which of the two notations it was given in. Amounts are
+/// compared without regard to that.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(from = "StoredCpu", into = "StoredCpu")]
+pub struct Cpu {
+    millis: u64,
+    in_millis: bool,
+}
+
+/// How an amount of CPU is stored: a plain number is that of thousandths of an amount in whole vCPUs.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredCpu {
+    Whole(u64),
+    InMillis { millis: u64 },
+}
+
+impl From<StoredCpu> for Cpu {
+    fn from(stored: StoredCpu) -> Self {
+        match stored {
+            StoredCpu::Whole(millis) => Self::from_millis(millis),
+            StoredCpu::InMillis { millis } => Self::from_millis(millis).in_millis(),
+        }
+    }
+}
+
+impl From<Cpu> for StoredCpu {
+    fn from(cpu: Cpu) -> Self {
+        if cpu.in_millis { Self::InMillis { millis: cpu.millis } } else { Self::Whole(cpu.millis) }
+    }
+}
+
+impl PartialEq for Cpu {
+    fn eq(&self, other: &Self) -> bool {
+        self.millis == other.millis
+    }
+}
+
+impl Eq for Cpu {}
+
+impl PartialOrd for Cpu {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Cpu {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.millis.cmp(&other.millis)
+    }
+}
 
 impl Cpu {
     /// `millis` thousandths of a vCPU.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis)
+        Self { millis, in_millis: false }
+    }
+
+    /// The same amount, written in thousandths even where it is whole vCPUs.
+    pub const fn in_millis(self) -> Self {
+        Self { in_millis: true, ..self }
     }
 
     /// Thousandths of a vCPU.
     pub const fn millis(self) -> u64 {
-        self.0
+        self.millis
+    }
+
+    /// The amount as it was given: `1000m` where [`Display`](fmt::Display) says `1`.
+    pub fn as_given(self) -> String {
+        if self.in_millis { format!("{}m", self.millis) } else { self.to_string() }
     }
 
     /// Parses `4`, `0.5` or `500m`; `None` if it is not such a number or finer than a thousandth.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(millis) = text.strip_suffix('m') {
-            return digits(millis).map(Self);
+            return digits(millis).map(|millis| Self::from_millis(millis).in_millis());
         }
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         if fraction.len() > 3 || (text.contains('.') && fraction.is_empty()) {
             return None;
         }
         let thousandths = if fraction.is_empty() { 0 } else { digits(&format!("{fraction:0<3}"))? };
-        digits(whole)?.checked_mul(1000)?.checked_add(thousandths).map(Self)
+        digits(whole)?.checked_mul(1000)?.checked_add(thousandths).map(Self::from_millis)
     }
 }
 
 impl fmt::Display for Cpu {
-    /// Whole vCPUs as `4`, others as `500m`. Cloud Run prints `1000m` for its own default; that is the
-    /// API's affair.
+    /// Whole vCPUs as `4`, others as `500m`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_multiple_of(1000) { write!(f, "{}", self.0 / 1000) } else { write!(f, "{}m", self.0) }
+        if self.millis.is_multiple_of(1000) {
+            write!(f, "{}", self.millis / 1000)
+        } else {
+            write!(f, "{}m", self.millis)
+        }
     }
 }
 

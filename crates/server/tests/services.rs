@@ -306,3 +306,36 @@ async fn what_was_deployed_is_there_after_a_restart() {
     assert_eq!(stack.visit("hello", "/").await.0, StatusCode::OK);
     stack.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g12_cpu_is_shown_as_it_was_given_and_the_default_in_thousandths() {
+    let stack = Stack::start("none").await;
+    let cpu = |service: &serde_json::Value| {
+        service["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"].clone()
+    };
+    for (name, given, expected) in [
+        ("none", None, "1000m"),
+        ("whole", Some("1"), "1"),
+        ("thousandths", Some("2000m"), "2000m"),
+        ("part", Some("0.5"), "500m"),
+    ] {
+        let mut wanted = service(name, "sim/hello", false);
+        if let Some(given) = given {
+            wanted["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] = json!(given);
+        }
+        assert_eq!(cpu(&stack.create(wanted).await), expected, "{name}");
+    }
+    let stack = Stack::start_in(stack.end().await, "none", |_| {}).await;
+    for (name, expected) in [("none", "1000m"), ("whole", "1"), ("thousandths", "2000m")] {
+        stack.settled(name).await;
+        let path = format!("{SERVICES}/{name}");
+        let mut read = stack.get(&path).await;
+        assert_eq!(cpu(&read), expected, "{name}");
+        for notation in [expected, "1", "1000m"].into_iter().take(if name == "thousandths" { 1 } else { 3 }) {
+            read["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] = json!(notation);
+            let (status, after) = stack.call(Method::PUT, &path, Some(read.clone())).await;
+            assert_eq!((status, &after["metadata"]["generation"]), (StatusCode::OK, &json!(1)), "{name} {notation}");
+        }
+    }
+    stack.end().await;
+}

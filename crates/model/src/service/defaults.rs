@@ -13,8 +13,8 @@ use crate::quota::QuotaKey;
 use crate::revision::{ExecutionEnvironment, RevisionTemplate};
 use crate::traffic::TrafficTarget;
 
-/// CPU of a container that names none.
-const DEFAULT_CPU: Cpu = Cpu::from_millis(1000);
+/// CPU of a container that names none, in Cloud Run's notation.
+const DEFAULT_CPU: Cpu = Cpu::from_millis(1000).in_millis();
 /// Memory of a container that names none.
 const DEFAULT_MEMORY: Memory = Memory::mib(512);
 /// The port of an ingress container that names none.

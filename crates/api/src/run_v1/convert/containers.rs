@@ -252,7 +252,7 @@ pub(super) fn volume(wire: wire::Volume, path: &str, problems: &mut Problems<'_>
 
 pub(super) fn container_to_wire(container: &Container) -> wire::Container {
     let mut limits = container.other_limits.clone();
-    limits.extend(container.cpu.map(|cpu| ("cpu".to_owned(), cpu.to_string())));
+    limits.extend(container.cpu.map(|cpu| ("cpu".to_owned(), cpu.as_given())));
     limits.extend(container.memory.map(|memory| ("memory".to_owned(), memory.to_string())));
     let gpus = container.gpu_count.filter(|count| *count > 0);
     limits.extend(gpus.map(|count| (GPU_RESOURCE.to_owned(), count.to_string())));
