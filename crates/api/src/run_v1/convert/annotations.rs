@@ -21,7 +21,6 @@ pub(super) const INVOKER_DISABLED: &str = "run.googleapis.com/invoker-iam-disabl
 pub(super) const CREATOR: &str = "serving.knative.dev/creator";
 pub(super) const LAST_MODIFIER: &str = "serving.knative.dev/lastModifier";
 pub(super) const INGRESS_STATUS: &str = "run.googleapis.com/ingress-status";
-pub(super) const OPERATION_ID: &str = "run.googleapis.com/operation-id";
 pub(super) const URLS: &str = "run.googleapis.com/urls";
 /// A label: the service that something belongs to.
 pub(super) const SERVICE: &str = "serving.knative.dev/service";
@@ -31,7 +30,7 @@ pub(super) const LOCATION: &str = "cloud.googleapis.com/location";
 
 /// Annotations and labels that the server writes; a client that sends them back means nothing by it.
 pub(super) const SYSTEM: [&str; 7] =
-    [CREATOR, LAST_MODIFIER, INGRESS_STATUS, URLS, LOCATION, STARTUP_PROBE_TYPE, OPERATION_ID];
+    [CREATOR, LAST_MODIFIER, INGRESS_STATUS, URLS, LOCATION, STARTUP_PROBE_TYPE, "run.googleapis.com/operation-id"];
 
 /// A map of annotations that is read name by name; what is left at the end has no meaning here.
 pub(super) struct Reader<'a> {

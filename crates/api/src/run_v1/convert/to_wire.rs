@@ -120,7 +120,6 @@ fn service_metadata(service: &Service, place: &Place<'_>) -> wire::ObjectMeta {
     let mut add = |name: &str, value: String| drop(annotations.insert(name.to_owned(), value));
     add(name::CREATOR, service.creator.clone());
     add(name::LAST_MODIFIER, service.last_modifier.clone());
-    add(name::OPERATION_ID, service.operation_id.clone());
     add(name::URLS, format!("[\"{}\"]", place.url));
     let ingress = match spec.ingress.unwrap_or(IngressSetting::All) {
         IngressSetting::All => "all",
