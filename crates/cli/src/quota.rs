@@ -70,8 +70,8 @@ pub struct RequestArgs {
     #[arg(long)]
     project: Option<String>,
     /// Why, for who decides
-    #[arg(long, default_value = "")]
-    justification: String,
+    #[arg(long)]
+    justification: Option<String>,
     /// Lower the limit even by much, or below what is in use; instances that run go on
     #[arg(long)]
     force: bool,
@@ -241,13 +241,15 @@ async fn request(client: &Client, args: &RequestArgs) -> Result<(), CliError> {
         Some(id) => id.to_owned(),
         None => format!("{}{zonal}-{region}", args.gpu_type),
     };
-    let body = json!({
+    let mut body = json!({
         "service": "run.googleapis.com",
         "quotaId": quota_id,
         "dimensions": {"region": region},
         "quotaConfig": {"preferredValue": args.value.to_string()},
-        "justification": args.justification,
     });
+    if let Some(why) = &args.justification {
+        body["justification"] = json!(why);
+    }
     let ignored = match args.force {
         true => "&ignoreSafetyChecks=QUOTA_DECREASE_BELOW_USAGE&ignoreSafetyChecks=QUOTA_DECREASE_PERCENTAGE_TOO_HIGH",
         false => "",

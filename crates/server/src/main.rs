@@ -44,25 +44,25 @@ const UP_EXAMPLES: &str = "Examples:
   homerun up --gpu simulated:nvidia-l4=2 --idle-timeout 30
   homerun up --listen 127.0.0.1:9797 --ingress-listen 127.0.0.1:9090 --data-dir ./state
 
-Logs are kept for 30 days, at most 64 MiB of a service and 1 GiB in all, and a service may log 8 MiB per second.
-The settings file changes that:
+Logs are kept for 30 days, at most 64 MiB of a service and 1 GiB in all, and a service may log
+8 MiB per second. The settings file changes that:
   [logs]
   retention_days = 30
   service_mib = 64
   total_mib = 1024
   service_mib_per_second = 8
 
-Services share GPUs: an instance that is idle and above its service's minimum gives its GPU to another service of the
-project that waits for one. The settings file changes that:
+Services share GPUs: an instance that is idle and above its service's minimum gives its GPU to
+another service of the project that waits for one. The settings file changes that:
   [services]
   idle_gpus_give_way = true
   give_way_seconds = 5       # how long it is idle before it does
 
-A project's GPUs are limited by quotas (homerun quota --help). The settings file changes how they begin:
+A project has GPU quotas (homerun quota --help), which begin as the settings file says:
   [quotas]
-  default_project = 2        # GPUs of each type for the first project; as many as there are if left out
+  default_project = 2        # GPUs of each type for the first project; all there are if left out
   other_projects = 0
-  auto_approve = \"never\"     # \"machine\" grants up to what there is without asking, a number up to that";
+  auto_approve = \"never\"     # \"machine\": up to what there is needs no approval; or a number";
 
 #[derive(Args)]
 struct UpArgs {
