@@ -69,6 +69,9 @@ pub struct LiveState {
     pub denied: BTreeMap<RevisionKey, Denied>,
     /// Revisions whose instances fail.
     pub failures: BTreeMap<RevisionKey, Failures>,
+    /// When a revision with GPUs of a service was last seen being proven: it may have its GPU from the one before,
+    /// whose requests wait meanwhile.
+    pub proving: BTreeMap<ServiceKey, Timestamp>,
     /// Seconds that starts took: a moving mean.
     pub start_seconds: BTreeMap<RevisionKey, f64>,
 }

@@ -33,6 +33,7 @@ use crate::logs::Logs;
 use crate::platform::{Gpus, Live, Platform, service_host};
 use crate::store::{Store, StoreError, StoredProject};
 use crate::tasks;
+use crate::tasks::autoscale::Autoscale;
 
 /// Why homerun could not start.
 #[derive(Debug, thiserror::Error)]
@@ -133,8 +134,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let platform = Arc::new(Platform { config, store, backend, ingress, clock, gpus, quotas, live, url_port });
 
     let mut tasks = JoinSet::new();
+    // Once before the first plan: else GPUs would go to whoever needs no number to want one.
+    let mut autoscale = Autoscale::new(&platform);
+    autoscale.pass(&platform);
+    tasks.spawn(autoscale.run(platform.clone()));
     tasks.spawn(tasks::reconcile::run(platform.clone()));
-    tasks.spawn(tasks::autoscale::run(platform.clone()));
     let serving = platform.ingress.clone();
     let (end_ingress, ending) = oneshot::channel::<()>();
     // It ends by itself when the other half is gone, too.

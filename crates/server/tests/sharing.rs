@@ -2,9 +2,11 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Stack, service};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -125,5 +127,67 @@ async fn b02_with_the_setting_off_an_idle_service_keeps_its_gpu() {
     let begun = Instant::now();
     assert_eq!(stack.visit("chat", "/").await.0, StatusCode::OK);
     assert!(begun.elapsed() > Duration::from_millis(1500), "ocr keeps it for its idle time: {:?}", begun.elapsed());
+    stack.end().await;
+}
+
+/// Twenty requests a second until told to end: how each was answered.
+async fn load(stack: &Stack, ended: &AtomicBool) -> Vec<(StatusCode, String)> {
+    let mut asked = FuturesUnordered::new();
+    let mut answers = Vec::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    while !ended.load(Ordering::Relaxed) {
+        tokio::select! {
+            _ = ticks.tick() => asked.push(stack.visit("a", "/")),
+            Some(answer) = asked.next() => answers.push(answer),
+        }
+    }
+    answers.extend(asked.collect::<Vec<_>>().await);
+    answers
+}
+
+/// Deploys the service under load; its Ready condition, and the revisions that answered, in order.
+async fn deploy_under_load(stack: &Stack, service: serde_json::Value) -> (serde_json::Value, Vec<String>) {
+    let ended = AtomicBool::new(false);
+    let deploy = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let path = format!("{}/a", common::SERVICES);
+        assert_eq!(stack.call(Method::PUT, &path, Some(service)).await.0, StatusCode::OK);
+        let ready = stack.settled("a").await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        ended.store(true, Ordering::Relaxed);
+        ready
+    };
+    let (answers, ready) = tokio::join!(load(stack, &ended), deploy);
+    let refused: Vec<_> = answers.iter().filter(|(status, _)| *status != StatusCode::OK).collect();
+    assert!(refused.is_empty() && answers.len() > 10, "of {}: {refused:?}", answers.len());
+    let mut revisions: Vec<String> =
+        answers.iter().filter_map(|(_, body)| Some(body.rsplit_once(" of ")?.1.trim().to_owned())).collect();
+    revisions.dedup();
+    (ready, revisions)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b01_the_only_gpu_is_handed_over_under_load_without_a_refused_request() {
+    let stack = Stack::start("simulated:nvidia-l4=1").await;
+    stack.create(service("a", "sim/hello", true)).await;
+    assert_eq!(stack.settled("a").await["status"], "True");
+    stack.make_public("a").await;
+
+    let (ready, revisions) = deploy_under_load(&stack, service("a", "sim/slow?ms=1500", true)).await;
+    assert_eq!(ready["status"], "True", "{ready}");
+    let numbers: Vec<_> = revisions.iter().map(|name| &name[..7]).collect();
+    assert_eq!(numbers, ["a-00001", "a-00002"], "from one to the next, and never back");
+
+    let (ready, revisions) = deploy_under_load(&stack, service("a", "sim/never-listens", true)).await;
+    assert_eq!(ready["status"], "False", "{ready}");
+    assert!(ready["message"].as_str().is_some_and(|text| text.contains("startup probe")), "{ready}");
+    assert_eq!(revisions.len(), 1, "the one before serves on: {revisions:?}");
+
+    // A revision without traffic is proven, and gives the GPU back.
+    let mut silent = service("a", "sim/slow?ms=500", true);
+    silent["spec"]["traffic"] = json!([{"revisionName": revisions[0], "percent": 100}]);
+    let (ready, served) = deploy_under_load(&stack, silent).await;
+    assert_eq!(ready["status"], "True", "{ready}");
+    assert_eq!(served, revisions);
     stack.end().await;
 }

@@ -23,7 +23,7 @@ pub struct Intent<'a> {
     pub revision: &'a Revision,
     /// Instances that the scaler wants, those that are kept warm included.
     pub wanted: u32,
-    /// Instances that requests or the minimum need now; more are not started.
+    /// Instances that requests need now. No more than these or the minimum are started.
     pub needed: u32,
     /// Instances that never make room for others.
     pub min: u32,
@@ -178,8 +178,9 @@ fn wanted(intent: &Intent<'_>) -> u32 {
 }
 
 /// Instances that are started if they are not there.
-fn needed(intent: &Intent<'_>) -> u32 {
-    if intent.revision.phase == Phase::Deploying { intent.needed.max(1) } else { intent.needed }
+pub(super) fn needed(intent: &Intent<'_>) -> u32 {
+    let needed = intent.needed.max(intent.min);
+    if intent.revision.phase == Phase::Deploying { needed.max(1) } else { needed }
 }
 
 /// Everything that makes instances fewer.

@@ -72,7 +72,7 @@ impl ScaleState {
 pub struct Scaled {
     /// No more than these are kept.
     pub wanted: u32,
-    /// No more than these are started: those that requests need now, or the minimum.
+    /// Those that requests need now. No more than these or the minimum are started.
     pub needed: u32,
     /// These never make room for others.
     pub min: u32,
@@ -90,7 +90,7 @@ pub fn scale(spec: &ScaleSpec, mut state: ScaleState, sample: &Sample, now: Time
     state.forget(spec, now);
     let lately = state.needs.front().map_or(0, |(_, need)| *need);
     let bounded = |count: u32| count.min(spec.max).max(spec.min);
-    (state, Scaled { wanted: bounded(lately), needed: bounded(now_needed), min: spec.min })
+    (state, Scaled { wanted: bounded(lately), needed: now_needed.min(spec.max), min: spec.min })
 }
 
 #[cfg(test)]
@@ -161,7 +161,7 @@ mod tests {
                 now += TimeDelta::seconds(gap);
                 let (next, Scaled { wanted, needed: next_needed, .. }) = scale(&spec, state, &busy(in_flight, waiting), now);
                 let need = (in_flight + waiting).div_ceil(concurrency);
-                prop_assert_eq!(next_needed, need.min(max).max(spec.min));
+                prop_assert_eq!(next_needed, need.min(max));
                 prop_assert!(wanted >= next_needed && wanted <= max);
                 if need > 0 { last_need_above_zero = Some(now); }
                 let quiet = last_need_above_zero.is_none_or(|seen| now - seen >= spec.idle_timeout);

@@ -14,6 +14,10 @@ use crate::service::{Service, ServiceStatus, ServingTarget};
 /// goes on waiting then, and becomes ready when it gets one, unless another revision comes after it.
 pub const GPU_WAIT: TimeDelta = TimeDelta::seconds(20);
 
+/// The same, while instances of its own service hold the GPU: so long they are given to end their requests, while
+/// others wait. After that they take requests again, and the revision waits for a moment without any.
+pub const HAND_OVER_WAIT: TimeDelta = TimeDelta::seconds(60);
+
 /// What a deploying revision has become, seeing its instances and whether it was denied a GPU; `None`
 /// while nothing has changed.
 pub fn judge(
@@ -43,11 +47,17 @@ pub fn judge(
         }
         crate::plan::place::DeniedCause::Devices { .. } => denied.to_string(),
     };
-    if now - revision.images_at.unwrap_or(revision.created_at) >= GPU_WAIT {
+    let hands_over = denied.holders.iter().any(|holder| holder.service == revision.service);
+    let wait = if hands_over { HAND_OVER_WAIT } else { GPU_WAIT };
+    if now - revision.images_at.unwrap_or(revision.created_at) >= wait {
         let stalled = without(revision, ConditionType::ResourcesAvailable, "ResourcesUnavailable", &message, now);
         return (stalled.conditions != revision.conditions).then_some(stalled);
     }
-    progress(revision, "WaitingForGpu", &format!("Waiting for a GPU. {message}"), now)
+    let doing = match hands_over {
+        true => "Taking over the service's own GPU, once the requests that it serves have ended.".to_owned(),
+        false => format!("Waiting for a GPU. {message}"),
+    };
+    progress(revision, "WaitingForGpu", &doing, now)
 }
 
 /// A revision that still waits for a GPU after its deployment has failed, once another one has come after
@@ -57,7 +67,7 @@ pub fn superseded(revision: &Revision) -> Option<Revision> {
 }
 
 /// Whether a revision's deployment has failed for want of a GPU, and it waits on.
-pub(super) fn is_stalled(revision: &Revision) -> bool {
+pub fn is_stalled(revision: &Revision) -> bool {
     let ready = condition::get(&revision.conditions, ConditionType::Ready);
     revision.phase == Phase::Deploying && ready.is_some_and(|ready| ready.status == condition::Status::False)
 }

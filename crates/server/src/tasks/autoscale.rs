@@ -29,20 +29,6 @@ pub struct Autoscale {
     states: BTreeMap<RevisionKey, ScaleState>,
 }
 
-/// Runs until the task is dropped.
-pub async fn run(platform: Arc<Platform>) {
-    let mut ingress = platform.ingress.changes();
-    let mut autoscale = Autoscale::new(&platform);
-    loop {
-        autoscale.pass(&platform);
-        tokio::select! {
-            () = autoscale.feed.changed() => {}
-            _ = ingress.changed() => {}
-            () = tokio::time::sleep(TICK) => {}
-        }
-    }
-}
-
 impl Autoscale {
     /// A loop that has seen nothing yet.
     pub fn new(platform: &Platform) -> Self {
@@ -52,6 +38,19 @@ impl Autoscale {
             addressed: BTreeMap::new(),
             kept: BTreeSet::new(),
             states: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until the task is dropped.
+    pub async fn run(mut self, platform: Arc<Platform>) {
+        let mut ingress = platform.ingress.changes();
+        loop {
+            self.pass(&platform);
+            tokio::select! {
+                () = self.feed.changed() => {}
+                _ = ingress.changed() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
         }
     }
 

@@ -100,6 +100,8 @@ impl Reconcile {
     ) -> Result<(), StoreError> {
         self.note(platform, instances);
         judge(platform, keys, instances)?;
+        // A revision that has just become ready gets its traffic before the plan asks who still needs what.
+        write_status(platform, keys)?;
         for intent in platform.store.intents(keys) {
             for revision in intent.revisions().filter(|revision| revision.phase == Phase::Deploying) {
                 if revision.images.is_empty() {

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use homerun_ingress::{Endpoint, Refusal, RevisionRoute, Route, ServiceRoutes, Target};
+use homerun_model::Timestamp;
 use homerun_model::condition::{self, ConditionType};
 use homerun_model::iam;
 use homerun_model::instance::{InstanceState, ObservedInstance};
 use homerun_model::names::RevisionKey;
+use homerun_model::plan::status;
 use homerun_model::revision::{Phase, Revision};
 use homerun_model::service::Service;
 
@@ -19,15 +22,20 @@ use crate::store::ServiceIntent;
 const LEAST_WAIT: Duration = Duration::from_secs(10);
 /// And this many times as long as starts take on average.
 const STARTS_TO_WAIT: f64 = 3.5;
+/// How long after a hand-over its last instance may take to make room again.
+const MAKING_ROOM: TimeDelta = TimeDelta::seconds(10);
 
 /// Makes a service's routes and hands them to ingress. Revisions that the service does not address have
 /// none: whoever still waits for one takes the service's new route.
 pub(super) fn publish(platform: &Platform, intent: &ServiceIntent, instances: &[ObservedInstance]) {
     let mut routes = ServiceRoutes::default();
     let service = &intent.service.value;
-    if service.deleted_at.is_none() {
+    if service.deleted_at.is_some() {
+        platform.live.lock().proving.remove(&service.key);
+    } else {
         add_hosts(platform, service, &mut routes);
-        let live = platform.live.lock();
+        let mut live = platform.live.lock();
+        note_proving(&mut live, intent, platform.clock.now());
         for revision in intent.revisions().filter(|revision| revision.phase == Phase::Ready) {
             if service.status.traffic.iter().any(|target| target.revision == revision.key.name) {
                 let route = revision_route(platform, &live, revision, instances);
@@ -77,10 +85,15 @@ fn revision_route(
         .filter(|instance| !live.draining.contains(&instance.spec.id))
         .map(|instance| Endpoint { instance: instance.spec.id.clone(), ingress: instance.spec.ingress.clone() })
         .collect();
-    let max_wait = match live.start_seconds.get(&revision.key) {
+    let timeout = Duration::from_secs(u64::from(template.timeout_seconds.unwrap_or(300)));
+    let usual_wait = match live.start_seconds.get(&revision.key) {
         Some(mean) => LEAST_WAIT.max(Duration::from_secs_f64(mean * STARTS_TO_WAIT)),
         None => LEAST_WAIT.max(first_start(revision, instances)),
     };
+    let proving = live.proving.get(&revision.service_key()).filter(|_| revision.gpus_per_instance() > 0);
+    let hands_over =
+        proving.is_some_and(|last| now - *last <= MAKING_ROOM + TimeDelta::from_std(usual_wait).unwrap_or_default());
+    let max_wait = if hands_over { usual_wait.max(timeout) } else { usual_wait };
     let failing = live.failures.get(&revision.key).filter(|failures| back_off::until(failures) > now);
     let refuse_late = match live.denied.get(&revision.key) {
         Some(denied) => Refusal::QuotaExceeded { message: format!("{denied:#}") },
@@ -88,13 +101,24 @@ fn revision_route(
     };
     RevisionRoute {
         concurrency: template.concurrency.unwrap_or(platform.config.services.default_concurrency),
-        timeout: Duration::from_secs(u64::from(template.timeout_seconds.unwrap_or(300))),
+        timeout,
         refuse_now: failing
             .filter(|_| endpoints.is_empty())
             .map(|failures| Refusal::CannotStart { message: failures.message.clone() }),
         endpoints,
         max_wait,
         refuse_late,
+    }
+}
+
+/// Remembers that a revision with GPUs is being proven while others serve. Those may have to lend it theirs;
+/// whoever asks for one of them waits, for as long as a request may take, until it is known which one serves.
+fn note_proving(live: &mut LiveState, intent: &ServiceIntent, now: Timestamp) {
+    let proves = |revision: &Revision| {
+        revision.phase == Phase::Deploying && revision.gpus_per_instance() > 0 && !status::is_stalled(revision)
+    };
+    if !intent.service.value.status.traffic.is_empty() && intent.revisions().any(proves) {
+        live.proving.insert(intent.service.value.key.clone(), now);
     }
 }
 

@@ -1,152 +1,22 @@
 //! The plan carried out on a simulated machine: whatever happens in whatever order, GPUs and requests
 //! are safe, and things settle as wanted.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod machine;
+mod sharing;
 
-use chrono::TimeDelta;
-use homerun_model::Timestamp;
+use std::collections::BTreeSet;
+
 use homerun_model::condition::{self, ConditionType, Status};
-use homerun_model::container::Container;
-use homerun_model::instance::{Failure, InstanceState, ObservedInstance, Stamps};
-use homerun_model::names::{DeviceId, GpuType, InstanceId, ProjectId, Region, RevisionKey, RevisionName, ServiceName};
-use homerun_model::plan::place::{Denied, Gpu, Ledger};
-use homerun_model::plan::rollout::{Action, Intent, Seen, rollout};
+use homerun_model::instance::{Failure, InstanceState};
+use homerun_model::names::{DeviceId, GpuType, ProjectId, Region};
+use homerun_model::plan::place::{Gpu, Ledger};
+use homerun_model::plan::rollout::Intent;
 use homerun_model::plan::status;
 use homerun_model::quota::{QuotaKey, Quotas};
-use homerun_model::revision::{Phase, PinnedImage, Revision, RevisionTemplate};
+use homerun_model::revision::{Phase, Revision};
 use proptest::prelude::*;
 
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_timestamp(1_800_000_000 + seconds, 0).expect("in range")
-}
-
-fn revision(service: &str, number: u32, gpus: u32, phase: Phase) -> Revision {
-    Revision {
-        key: RevisionKey {
-            project: ProjectId::from("demo"),
-            region: Region::from("us-central1"),
-            name: RevisionName::new(format!("{service}-{number:05}-abc")),
-        },
-        service: ServiceName::from(service),
-        uid: "u".to_owned(),
-        generation: u64::from(number),
-        template: RevisionTemplate {
-            containers: vec![Container { image: "i".to_owned(), gpu_count: Some(gpus), ..Container::default() }],
-            gpu_type: (gpus > 0).then(|| GpuType::from("nvidia-l4")),
-            ..RevisionTemplate::default()
-        },
-        created_at: at(i64::from(number)),
-        creator: "me".to_owned(),
-        images: vec![PinnedImage { reference: "i@sha256:0".to_owned(), digest: "sha256:0".to_owned() }],
-        images_at: None,
-        phase,
-        conditions: Vec::new(),
-        warnings: Vec::new(),
-    }
-}
-
-/// So many L4s, and the project's quota of them.
-fn l4s(devices: u32, quota: u32) -> (Vec<Gpu>, Quotas) {
-    let gpus: Vec<Gpu> = (0..devices)
-        .map(|n| Gpu {
-            id: DeviceId::new(format!("g{n}")),
-            gpu: GpuType::from("nvidia-l4"),
-            region: Region::from("us-central1"),
-        })
-        .collect();
-    let mut quotas = Quotas::default();
-    quotas.set(
-        QuotaKey {
-            project: ProjectId::from("demo"),
-            region: Region::from("us-central1"),
-            gpu: GpuType::from("nvidia-l4"),
-            zonal_redundancy: false,
-        },
-        quota,
-    );
-    (gpus, quotas)
-}
-
-/// A machine that does at once what it is told.
-#[derive(Default)]
-struct Machine {
-    instances: Vec<ObservedInstance>,
-    draining: BTreeSet<InstanceId>,
-    in_flight: BTreeMap<InstanceId, u32>,
-    idle_since: BTreeMap<InstanceId, Timestamp>,
-    made: u32,
-    denied: BTreeMap<RevisionKey, Denied>,
-    grace: Option<TimeDelta>,
-}
-
-impl Machine {
-    fn step(&mut self, wanted: &[(Revision, u32)], devices: u32, quota: u32, now: Timestamp) {
-        let intents: Vec<Intent<'_>> = wanted
-            .iter()
-            .map(|(revision, wanted)| Intent { revision, wanted: *wanted, needed: *wanted, min: 0, may_start: true })
-            .collect();
-        self.step_with(&intents, devices, quota, now);
-    }
-
-    fn step_with(&mut self, intents: &[Intent<'_>], devices: u32, quota: u32, now: Timestamp) {
-        let (gpus, quotas) = l4s(devices, quota);
-        let seen = Seen {
-            instances: &self.instances,
-            draining: &self.draining,
-            in_flight: &self.in_flight,
-            idle_since: &self.idle_since,
-            denied: &self.denied,
-            grace: self.grace,
-        };
-        let mut ledger = Ledger::new(gpus, &self.instances);
-        let mut made = self.made;
-        let plan = rollout(intents, seen, (&mut ledger, &quotas), now, &mut |revision| {
-            made += 1;
-            InstanceId::new(format!("{}-{made}", revision.key.name))
-        });
-        self.made = made;
-        self.denied = plan.denied;
-        for action in plan.actions {
-            self.carry_out(action);
-        }
-    }
-
-    fn carry_out(&mut self, action: Action) {
-        match action {
-            Action::Start(spec) => self.instances.push(ObservedInstance {
-                spec: *spec,
-                state: InstanceState::Ready,
-                stamps: Stamps::default(),
-                warnings: Vec::new(),
-            }),
-            Action::Drain(id) => drop(self.draining.insert(id)),
-            Action::Keep(id) => drop(self.draining.remove(&id)),
-            Action::Stop(id) => {
-                assert_eq!(self.in_flight.get(&id).copied().unwrap_or(0), 0, "{id} was stopped while it served");
-                self.set(&id, InstanceState::Stopped);
-            }
-            Action::Remove(id) => {
-                let over = |instance: &ObservedInstance| instance.spec.id == id && instance.state.is_over();
-                assert!(self.instances.iter().any(over), "{id} was forgotten while it lived");
-                self.instances.retain(|instance| instance.spec.id != id);
-                self.draining.remove(&id);
-            }
-        }
-    }
-
-    fn set(&mut self, id: &InstanceId, state: InstanceState) {
-        let found = self.instances.iter_mut().find(|instance| &instance.spec.id == id);
-        found.expect("only known instances are named").state = state;
-    }
-
-    fn live(&self, revision: &Revision) -> usize {
-        self.instances.iter().filter(|i| i.spec.revision == revision.key && !i.state.is_over()).count()
-    }
-
-    fn gpus_held(&self) -> Vec<&DeviceId> {
-        self.instances.iter().filter(|i| !i.state.is_over()).flat_map(|i| &i.spec.gpus).collect()
-    }
-}
+use machine::{Machine, at, revision};
 
 #[test]
 fn g08_a_service_over_the_quota_is_denied_and_told_who_holds_it() {
@@ -270,70 +140,6 @@ fn s07_an_instance_that_starts_is_not_given_up_for_idleness() {
     machine.set(&id, InstanceState::Starting);
     machine.step(&[], 1, 1, at(11));
     assert_eq!(machine.live(&slow), 0, "a revision that nothing addresses is stopped whatever its state");
-}
-
-/// Warm, `chat` with a request that waits: who has how many instances after each second.
-fn give_way(machine: &mut Machine, ocr_min: u32, seconds: std::ops::Range<i64>) -> Vec<(usize, usize)> {
-    let (ocr, chat) = (revision("ocr", 1, 1, Phase::Ready), revision("chat", 2, 1, Phase::Ready));
-    let mut counts = Vec::new();
-    for second in seconds {
-        let intents = [
-            Intent { revision: &ocr, wanted: 1, needed: ocr_min, min: ocr_min, may_start: true },
-            Intent { revision: &chat, wanted: 1, needed: 1, min: 0, may_start: true },
-        ];
-        machine.step_with(&intents, 1, 1, at(second));
-        counts.push((machine.live(&ocr), machine.live(&chat)));
-    }
-    counts
-}
-
-/// One GPU, held by `ocr`, which fell idle at second 10.
-fn warm(grace: Option<TimeDelta>) -> Machine {
-    let mut machine = Machine { grace, ..Machine::default() };
-    machine.step(&[(revision("ocr", 1, 1, Phase::Ready), 1)], 1, 1, at(0));
-    machine.idle_since.insert(machine.instances[0].spec.id.clone(), at(10));
-    machine
-}
-
-#[test]
-fn b02_an_idle_warm_instance_gives_its_gpu_to_a_waiting_service_after_the_grace() {
-    let grace = Some(TimeDelta::seconds(5));
-    let counts = give_way(&mut warm(grace), 0, 11..19);
-    assert_eq!(counts[..4], [(1, 0); 4], "not before the grace is over");
-    assert_eq!(counts.last(), Some(&(0, 1)));
-
-    assert_eq!(give_way(&mut warm(None), 0, 11..60).last(), Some(&(1, 0)), "the setting is off");
-    assert_eq!(give_way(&mut warm(grace), 1, 11..60).last(), Some(&(1, 0)), "a minimum stays");
-    let mut busy = warm(grace);
-    busy.in_flight.insert(busy.instances[0].spec.id.clone(), 1);
-    assert_eq!(give_way(&mut busy, 0, 11..60).last(), Some(&(1, 0)), "what serves stays");
-    let denied = busy.denied.values().next().expect("chat waits");
-    assert_eq!(denied.since, at(11), "it is known since when");
-    assert!(format!("{denied:#}").contains("ocr (1) since 2027-01-15T08:00:00Z, serving 1 request."), "{denied:#}");
-    assert!(denied.to_string().ends_with("ocr (1) since 2027-01-15T08:00:00Z."), "{denied}");
-}
-
-#[test]
-fn b02_one_waiting_service_takes_one_instance_and_the_one_that_waits_longest_comes_first() {
-    let all: Vec<Revision> = ["a", "b", "c", "d"].iter().map(|name| revision(name, 1, 1, Phase::Ready)).collect();
-    let mut machine = Machine { grace: Some(TimeDelta::seconds(5)), ..Machine::default() };
-    machine.step(&[(all[0].clone(), 1), (all[1].clone(), 1)], 2, 2, at(0));
-    let ids: Vec<InstanceId> = machine.instances.iter().map(|instance| instance.spec.id.clone()).collect();
-    machine.idle_since = ids.into_iter().zip([at(1), at(2)]).collect();
-    // d asks before c, and only one of the two idle instances goes for it.
-    for second in 4..12 {
-        let needed = |index: usize| u32::from(index == 3 || (index == 2 && second > 7));
-        let intents: Vec<Intent<'_>> = all
-            .iter()
-            .enumerate()
-            .map(|(n, revision)| Intent { revision, wanted: 1, needed: needed(n), min: 0, may_start: true })
-            .collect();
-        machine.step_with(&intents, 2, 2, at(second));
-        let live: Vec<usize> = all.iter().map(|revision| machine.live(revision)).collect();
-        assert!(second > 7 || live[1] == 1, "b is not needed for d: {live:?}");
-        assert!(live[3] >= live[2], "d has waited longer: {live:?}");
-    }
-    assert_eq!(all.iter().map(|revision| machine.live(revision)).collect::<Vec<_>>(), [0, 0, 1, 1]);
 }
 
 #[test]
