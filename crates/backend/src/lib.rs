@@ -58,6 +58,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Every instance that is known, also those that are over and not removed yet.
     fn list(&self) -> Vec<ObservedInstance>;
 
+    /// CPU time that an instance's containers have used so far; `None` if it does not run or cannot be measured.
+    fn cpu_time(&self, id: &InstanceId) -> Option<Duration>;
+
     /// Changes whenever [`list`](Backend::list) would answer differently.
     fn changes(&self) -> watch::Receiver<u64>;
 

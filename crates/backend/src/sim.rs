@@ -11,6 +11,7 @@
 //! | `sim/never-listens` | fail their startup probe |
 //! | `sim/missing` | have no image |
 //! | `sim/prints` | answer, and write what a request's path has behind its `?` as a line |
+//! | `sim/busy?cpu=N&takes=MS` | answer after MS milliseconds, and say that they use N thousandths of a vCPU |
 //! | `sim/floods?mib=N` | answer, and write N MiB of lines per second |
 //! | anything else | answer |
 
@@ -156,6 +157,7 @@ impl Shared {
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Homerun-Simulated: true\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
+        let takes = Duration::from_millis(number(&spec.containers[0].image, "takes=").unwrap_or(0));
         let mut seen = Vec::new();
         loop {
             match stream.read_buf(&mut seen).await {
@@ -167,6 +169,7 @@ impl Shared {
                 if let Some(text) = query(&head).filter(|_| prints) {
                     self.print(&spec, LogStream::Stdout, &text);
                 }
+                tokio::time::sleep(takes).await;
                 if stream.write_all(response.as_bytes()).await.is_err() {
                     return;
                 }
@@ -257,6 +260,16 @@ impl Backend for SimBackend {
 
     fn list(&self) -> Vec<ObservedInstance> {
         self.shared.lock().values().map(|instance| instance.observed.clone()).collect()
+    }
+
+    fn cpu_time(&self, id: &InstanceId) -> Option<Duration> {
+        let instances = self.shared.lock();
+        let observed = &instances.get(id)?.observed;
+        let since = observed.stamps.ready.filter(|_| observed.state == InstanceState::Ready)?;
+        let image = observed.spec.containers[0].image.strip_prefix("sim/busy");
+        let millis = image.and_then(|rest| number(rest, "cpu=")).unwrap_or(0);
+        let ran = (chrono::Utc::now() - since).to_std().unwrap_or_default();
+        Some(ran.mul_f64(millis as f64 / 1000.0))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

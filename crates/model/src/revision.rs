@@ -42,6 +42,10 @@ pub struct RevisionTemplate {
     pub min_instances: Option<u32>,
     /// Most instances of this revision.
     pub max_instances: Option<u32>,
+    /// The CPU utilization that scaling aims at (`run.googleapis.com/scaling-cpu-target`).
+    pub cpu_target: Option<UtilizationTarget>,
+    /// The utilization of the concurrency that scaling aims at (`run.googleapis.com/scaling-concurrency-target`).
+    pub concurrency_target: Option<UtilizationTarget>,
     /// CPU only while a request is served (`true`) or always (`false`).
     pub cpu_throttling: Option<bool>,
     /// More CPU while starting.
@@ -65,6 +69,16 @@ pub enum ExecutionEnvironment {
     Gen1,
     /// Second generation: the full system call interface; GPUs need it.
     Gen2,
+}
+
+/// A utilization that scaling aims at, as its user has set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UtilizationTarget {
+    /// This many thousandths of what an instance can take.
+    Thousandths(u32),
+    /// It is not a reason to scale.
+    Disabled,
 }
 
 impl RevisionTemplate {

@@ -7,7 +7,7 @@ mod rules;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Timestamp;
 use crate::condition::Condition;
@@ -41,6 +41,10 @@ pub struct ServiceSpec {
     pub min_instances: Option<u32>,
     /// Most instances over all revisions (`run.googleapis.com/maxScale`).
     pub max_instances: Option<u32>,
+    /// Exactly so many instances over all revisions, whatever the requests (`run.googleapis.com/scalingMode` and
+    /// `run.googleapis.com/manualInstanceCount`).
+    #[serde(default)]
+    pub manual_instances: Option<u32>,
     /// Requests need no permission whatever the policy says (`run.googleapis.com/invoker-iam-disabled`).
     pub invoker_iam_disabled: Option<bool>,
 }
@@ -139,6 +143,13 @@ pub struct ServiceSettings {
     pub default_max_instances_gpu: u32,
     /// Requests at a time of a revision that names none.
     pub default_concurrency: u32,
+    /// The share of its concurrency at which a revision's only instance gets a second one, in percent, 10 to 95.
+    #[serde(deserialize_with = "target_percent")]
+    pub concurrency_target_percent: u32,
+    /// The share of their CPU that instances use on average over a minute, in percent, 10 to 95; for more, more
+    /// are added.
+    #[serde(deserialize_with = "target_percent")]
+    pub cpu_target_percent: u32,
     /// Idle time of instances, in seconds, where the service names none.
     pub idle_timeout_seconds: u32,
     /// Idle time of instances with a GPU, in seconds, where the service names none (row G19).
@@ -156,10 +167,21 @@ impl Default for ServiceSettings {
             default_max_instances: 100,
             default_max_instances_gpu: 3,
             default_concurrency: 80,
+            concurrency_target_percent: 60,
+            cpu_target_percent: 60,
             idle_timeout_seconds: 900,
             idle_timeout_gpu_seconds: 600,
             idle_gpus_give_way: true,
             give_way_seconds: 5,
         }
     }
+}
+
+/// A utilization that scaling may aim at, in the range that Cloud Run has for it.
+fn target_percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let percent = u32::deserialize(deserializer)?;
+    if (10..=95).contains(&percent) {
+        return Ok(percent);
+    }
+    Err(serde::de::Error::custom(format!("a utilization target must be between 10 and 95 percent; it is {percent}")))
 }

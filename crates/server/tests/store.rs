@@ -34,6 +34,7 @@ fn spec(value: &str) -> ServiceSpec {
         traffic: vec![TrafficTarget::latest()],
         ingress: None,
         min_instances: None,
+        manual_instances: None,
         max_instances: None,
         invoker_iam_disabled: None,
     }

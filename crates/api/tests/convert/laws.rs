@@ -52,7 +52,9 @@ fn services() -> impl Strategy<Value = Value> {
         json!({
             "apiVersion": "serving.knative.dev/v1", "kind": "Service",
             "metadata": {"name": "ocr", "labels": {"team": "a"}, "annotations": {
-                "run.googleapis.com/ingress": "internal", "run.googleapis.com/minScale": "1", "example.com/x": text}},
+                "run.googleapis.com/ingress": "internal", "run.googleapis.com/minScale": "1",
+                "run.googleapis.com/scalingMode": "manual", "run.googleapis.com/manualInstanceCount": "2",
+                "example.com/x": text}},
             "spec": {
                 "template": {
                     "metadata": {"name": "ocr-one", "labels": {"l": "m"}, "annotations": {
@@ -61,7 +63,9 @@ fn services() -> impl Strategy<Value = Value> {
                         "run.googleapis.com/sessionAffinity": affinity, "homerun.dev/idle-timeout": "5m", "homerun.dev/cuda-compat": "true",
                         "run.googleapis.com/container-dependencies": "{\"a\":[\"b\"]}",
                         "run.googleapis.com/gpu-zonal-redundancy-disabled": "True",
-                        "run.googleapis.com/execution-environment": "gen1", "example.com/y": "z"}},
+                        "run.googleapis.com/execution-environment": "gen1",
+                        "run.googleapis.com/scaling-cpu-target": "disabled",
+                        "run.googleapis.com/scaling-concurrency-target": "0.725", "example.com/y": "z"}},
                     "spec": {
                         "containerConcurrency": concurrency, "timeoutSeconds": timeout, "serviceAccountName": "a@b",
                         "containers": containers, "volumes": [{"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}],

@@ -2,6 +2,7 @@
 
 use homerun_api::run_v1::convert::{policy_from_wire, policy_to_wire, service_from_wire};
 use homerun_api::run_v1::{self, parse_strict};
+use homerun_model::revision::UtilizationTarget;
 use serde_json::{Value, json};
 
 use super::{page, parse, read};
@@ -164,6 +165,35 @@ fn s01_fields_that_state_what_is_so_anyway_are_accepted() {
         let service = with(&format!("/spec/template/spec/containers/0/{pointer}"), value);
         assert_eq!(read(parse(&service)), read(parse(&page())), "{pointer}");
     }
+}
+
+#[test]
+fn s07_scaling_by_hand_and_targets_are_read_and_written_back() {
+    let mut value = page();
+    value["metadata"]["annotations"] =
+        json!({"run.googleapis.com/scalingMode": "manual", "run.googleapis.com/manualInstanceCount": "0"});
+    let annotations = &mut value["spec"]["template"]["metadata"]["annotations"];
+    annotations["run.googleapis.com/scaling-cpu-target"] = json!("disabled");
+    annotations["run.googleapis.com/scaling-concurrency-target"] = json!("0.75");
+    let spec = read(parse(&value)).expect("right");
+    assert_eq!(spec.manual_instances, Some(0));
+    assert_eq!(spec.template.cpu_target, Some(UtilizationTarget::Disabled));
+    assert_eq!(spec.template.concurrency_target, Some(UtilizationTarget::Thousandths(750)));
+
+    let refused = |mode: &str, count: Option<&str>| {
+        let mut value = page();
+        value["metadata"]["annotations"] = json!({"run.googleapis.com/scalingMode": mode});
+        if let Some(count) = count {
+            value["metadata"]["annotations"]["run.googleapis.com/manualInstanceCount"] = json!(count);
+        }
+        read(parse(&value)).err().map(|found| found.into_iter().map(|(field, _)| field).collect::<Vec<_>>())
+    };
+    let count = || Some(vec!["metadata.annotations[run.googleapis.com/manualInstanceCount]".to_owned()]);
+    assert_eq!(refused("automatic", None), None);
+    assert_eq!(refused("manual", None), count());
+    assert_eq!(refused("manual", Some("-1")).map(|fields| fields[0].clone()), count().map(|fields| fields[0].clone()));
+    assert_eq!(refused("automatic", Some("2")), count());
+    assert_eq!(refused("sometimes", None).map(|fields| fields.len()), Some(1));
 }
 
 #[test]

@@ -14,7 +14,7 @@ const MOST_PIDS: u64 = 32_768;
 /// Length of the period in which a container may use its share of CPU, in microseconds.
 const PERIOD_MICROS: u64 = 100_000;
 /// Version 1's controllers that are used.
-const CONTROLLERS: [&str; 4] = ["memory", "cpu", "pids", "devices"];
+const CONTROLLERS: [&str; 5] = ["memory", "cpu", "cpuacct", "pids", "devices"];
 /// Character devices that every container may use: null, zero, full, random, urandom, tty, pts.
 const DEVICES: [&str; 8] =
     ["c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm"];
@@ -131,6 +131,17 @@ impl Cgroups {
             .or_else(|_| fs::read_to_string(folder.join("memory.oom_control")))
             .unwrap_or_default();
         text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
+    }
+
+    /// CPU time that a container's processes have used; `None` if it has no cgroup.
+    pub(super) fn cpu_time(&self, name: &str) -> Option<Duration> {
+        let folder = self.folder("cpuacct", name)?;
+        if let Ok(nanos) = fs::read_to_string(folder.join("cpuacct.usage")) {
+            return nanos.trim().parse().ok().map(Duration::from_nanos);
+        }
+        let stat = fs::read_to_string(folder.join("cpu.stat")).ok()?;
+        let micros = stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+        micros.parse().ok().map(Duration::from_micros)
     }
 
     /// Ends every process of a container and removes its cgroup. Waits for the kernel to finish with the

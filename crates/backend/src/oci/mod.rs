@@ -304,6 +304,14 @@ impl Backend for OciBackend {
         self.shared.lock().values().map(|instance| instance.record.observed.clone()).collect()
     }
 
+    fn cpu_time(&self, id: &InstanceId) -> Option<Duration> {
+        let instances = self.shared.lock();
+        let containers: Vec<String> =
+            instances.get(id)?.record.containers.iter().map(|container| container.cgroup.clone()).collect();
+        drop(instances);
+        containers.iter().map(|cgroup| self.shared.cgroups.cpu_time(cgroup)).sum()
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
     }

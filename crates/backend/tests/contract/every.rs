@@ -41,6 +41,14 @@ impl Kind {
         }
     }
 
+    /// A container that uses CPU whenever it is asked for something.
+    async fn works(self, world: &World) -> ContainerSpec {
+        match self {
+            Self::Sim => container("sim/busy?cpu=1000"),
+            Self::Oci => self.answers(world).await,
+        }
+    }
+
     /// A container that ends at once with code 1.
     async fn exits(self, world: &World) -> ContainerSpec {
         match self {
@@ -80,6 +88,7 @@ pub fn tests() -> Vec<Test> {
         let mut add =
             |name: &str, test: Test| tests.push(Test { name: format!("every::{}::{name}", kind.name()), ..test });
         add("an_instance_becomes_ready_answers_stops_and_is_forgotten", Test::new("", move || life(kind)));
+        add("cpu_time_grows_with_work", Test::new("", move || cpu_time(kind)));
         add("starting_twice_starts_one", Test::new("", move || twice(kind)));
         add("unknown_and_ended_instances_are_ignored", Test::new("", move || unknown(kind)));
         add("changes_tell_of_every_state", Test::new("", move || changes(kind)));
@@ -116,6 +125,23 @@ async fn life(kind: Kind) {
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
     world.backend.remove(&spec.id).await;
     assert_eq!(world.backend.list(), []);
+    kind.end(world).await;
+}
+
+async fn cpu_time(kind: Kind) {
+    let world = kind.world().await;
+    let spec = instance("one", kind.works(&world).await);
+    assert_eq!(world.backend.cpu_time(&spec.id), None, "there is no such instance");
+    world.ready(&spec).await;
+    let before = world.backend.cpu_time(&spec.id).expect("it runs");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while world.backend.cpu_time(&spec.id).expect("it runs") < before + Duration::from_millis(10) {
+        assert!(Instant::now() < deadline, "hundreds of requests take some CPU");
+        world.body(&spec.id, "/").await;
+    }
+    world.backend.stop(&spec.id, Duration::from_secs(5)).await;
+    world.wait_for(&spec.id, InstanceState::is_over).await;
+    assert_eq!(world.backend.cpu_time(&spec.id), None, "nothing is left");
     kind.end(world).await;
 }
 

@@ -1,15 +1,28 @@
 //! How many instances a revision should have.
 //!
-//! Need is what the requests in flight and waiting ask for. It is met at once when it grows. When it
-//! falls, instances are kept until the need has stayed lower for the whole idle timeout; so the number
-//! wanted is the greatest need seen within the last idle timeout. The last instance, too, goes only by
-//! a lack of requests, never by low CPU.
+//! A request that finds no instance, or none that will have a place for it sooner than a new one would be
+//! ready, needs one at once. Besides, instances are added ahead of that: when the average number of requests
+//! or the CPU in use comes near what the instances can take ([`Target`]). When the need falls, instances are
+//! kept until it has stayed lower for the whole idle timeout; so the number wanted is the greatest need within
+//! the last idle timeout. The last instance goes only by a lack of requests, never by low CPU, and CPU never
+//! asks for more instances than there are requests.
+//!
+//! `bench/autoscale` replays traces with this and with Knative's algorithm.
+
+mod window;
 
 use std::collections::VecDeque;
 
 use chrono::TimeDelta;
 
+use self::window::{MINUTE, Window};
 use crate::Timestamp;
+use crate::revision::{Revision, UtilizationTarget};
+use crate::service::{Service, ServiceSettings};
+
+/// The window that shows bursts: long enough that what a few requests happen to do at the same time passes
+/// by, which a new instance would come too late for.
+const BURST: TimeDelta = TimeDelta::seconds(12);
 
 /// What a revision's configuration says about its number of instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,26 +33,52 @@ pub struct ScaleSpec {
     pub max: u32,
     /// Requests that one instance serves at the same time, at least 1.
     pub concurrency: u32,
+    /// The share of the concurrency that is aimed at.
+    pub concurrency_target: Target,
+    /// The share of the CPU limits that is aimed at.
+    pub cpu_target: Target,
     /// How long an instance may be without need before it goes.
     pub idle_timeout: TimeDelta,
 }
 
-/// What ingress saw of a revision.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// A utilization that scaling aims at, in thousandths of what instances can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Not a reason to scale.
+    Off,
+    /// The platform's own: it holds for a single instance, and the more there are, the nearer they come to
+    /// being full, since their spare places add up. An instance always has a place for its only request. On
+    /// Cloud Run, too, the default is no strict rule.
+    Usual(u32),
+    /// One that the user has set: it holds for any number of instances, as an average over one minute.
+    Strict(u32),
+}
+
+/// What was seen of a revision.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Sample {
     /// Requests that instances are serving.
     pub in_flight: u32,
     /// Requests that wait for an instance.
     pub waiting: u32,
+    /// Requests that have arrived so far.
+    pub arrivals: u64,
     /// When the revision last had a request, if one has ended since the sample before.
     pub last_busy: Option<Timestamp>,
+    /// Instances that take requests.
+    pub ready: u32,
+    /// CPU in use by them, each one's as a share of its limit: 1.5 if one uses all of it and another half.
+    pub cpu: f64,
+    /// How long starts take, if that is known.
+    pub start: Option<TimeDelta>,
 }
 
 /// What the scaler remembers of a revision from one decision to the next.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScaleState {
     /// When which need was last seen; needs strictly fall and times rise from front to back.
     needs: VecDeque<(Timestamp, u32)>,
+    window: Window,
 }
 
 impl ScaleState {
@@ -65,6 +104,76 @@ impl ScaleState {
             self.needs.pop_front();
         }
     }
+
+    /// Instances that the requests of this moment need.
+    fn on_demand(&self, spec: &ScaleSpec, sample: &Sample) -> u32 {
+        let requests = sample.in_flight + sample.waiting;
+        if sample.ready == 0 {
+            return requests.div_ceil(spec.concurrency);
+        }
+        // Those who wait get the places that come free sooner than a new instance would be ready.
+        let places = sample.ready * spec.concurrency;
+        let minute = self.window.averages(MINUTE);
+        let soon = match sample.start {
+            // Requests in flight over requests per second: how long one takes (Little's law).
+            Some(start) if minute.arrivals > 0.0 && minute.requests > 0.0 => {
+                f64::from(places) * start.as_seconds_f64() / (minute.requests / minute.arrivals)
+            }
+            _ => 0.0,
+        };
+        // Saturates, as it should.
+        let late = sample.waiting.saturating_sub(soon as u32);
+        let full = if late > 0 { places.max(sample.in_flight) } else { sample.in_flight };
+        (full + late).div_ceil(spec.concurrency)
+    }
+
+    /// Instances that keep the averages near their targets.
+    fn ahead(&self, spec: &ScaleSpec) -> u32 {
+        let (minute, burst) = (self.window.averages(MINUTE), self.window.averages(BURST));
+        let concurrency = f64::from(spec.concurrency);
+        let full = up(burst.requests / concurrency);
+        let by_requests = match spec.concurrency_target {
+            Target::Off => 0,
+            Target::Usual(thousandths) => usual(burst.requests, concurrency, share(thousandths)),
+            Target::Strict(thousandths) => full.max(strict(minute.requests / concurrency, thousandths)),
+        };
+        let by_cpu = match spec.cpu_target {
+            Target::Off => 0,
+            Target::Usual(thousandths) | Target::Strict(thousandths) => strict(minute.cpu, thousandths),
+        };
+        by_requests.max(by_cpu.min(minute.peak))
+    }
+}
+
+/// More than averages lose by rounding.
+const ERROR: f64 = 1e-6;
+
+/// The whole number of instances that a load asks for.
+fn up(load: f64) -> u32 {
+    (load - ERROR).ceil() as u32
+}
+
+fn share(thousandths: u32) -> f64 {
+    f64::from(thousandths) / 1000.0
+}
+
+/// `load` instances' worth, spread so that each has this share of what it can take.
+fn strict(load: f64, thousandths: u32) -> u32 {
+    up(load / share(thousandths.max(1)))
+}
+
+/// The fewest instances that have enough places to spare: one, all but the target's share of those beyond its
+/// first; many, that divided by their number. For places to spare serve all of them, and a request waits ever
+/// more rarely the more instances there are.
+fn usual(requests: f64, concurrency: f64, target: f64) -> u32 {
+    if requests <= 0.0 {
+        return 0;
+    }
+    let least = f64::from(up(requests / concurrency).max(1));
+    let spare = (1.0 - target) * (concurrency - 1.0) / least;
+    // One more is always enough: there is less to spare than one instance has.
+    let enough = requests <= least * concurrency - spare + ERROR;
+    if enough { least as u32 } else { least as u32 + 1 }
 }
 
 /// How many instances a revision should have.
@@ -80,94 +189,78 @@ pub struct Scaled {
 
 /// The number of instances wanted at `now`, and the state to pass next time.
 pub fn scale(spec: &ScaleSpec, mut state: ScaleState, sample: &Sample, now: Timestamp) -> (ScaleState, Scaled) {
+    let spec = &ScaleSpec { concurrency: spec.concurrency.max(1), ..*spec };
+    state.window.note(sample, now);
     if let Some(busy) = sample.last_busy
         && state.needs.back().is_none_or(|(seen, _)| *seen < busy)
     {
         state.note(busy, 1);
     }
-    let now_needed = (sample.in_flight + sample.waiting).div_ceil(spec.concurrency.max(1));
-    state.note(now, now_needed);
+    // Without a request nothing is started; what is there is kept for its time.
+    let idle = sample.in_flight + sample.waiting == 0;
+    let need = if idle { 0 } else { state.on_demand(spec, sample).max(state.ahead(spec)) };
+    state.note(now, need);
     state.forget(spec, now);
     let lately = state.needs.front().map_or(0, |(_, need)| *need);
     let bounded = |count: u32| count.min(spec.max).max(spec.min);
-    (state, Scaled { wanted: bounded(lately), needed: now_needed.min(spec.max), min: spec.min })
+    (state, Scaled { wanted: bounded(lately), needed: need.min(spec.max), min: spec.min })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_timestamp(1_800_000_000 + seconds, 0).expect("in range")
-    }
-
-    fn spec(min: u32, max: u32, concurrency: u32) -> ScaleSpec {
-        ScaleSpec { min, max, concurrency, idle_timeout: TimeDelta::seconds(60) }
-    }
-
-    fn busy(in_flight: u32, waiting: u32) -> Sample {
-        Sample { in_flight, waiting, last_busy: None }
-    }
-
-    #[test]
-    fn s07_a_request_at_zero_wants_an_instance_at_once() {
-        assert_eq!(scale(&spec(0, 3, 80), ScaleState::default(), &busy(0, 1), at(0)).1.wanted, 1);
-    }
-
-    #[test]
-    fn s07_concurrency_divides_the_requests_and_the_maximum_caps_them() {
-        let wanted = |in_flight, waiting| {
-            scale(&spec(0, 3, 4), ScaleState::default(), &busy(in_flight, waiting), at(0)).1.wanted
+impl ScaleSpec {
+    /// What the configuration of a service's revision says. Numbers of the service as a whole are divided among
+    /// the revisions that get its traffic, by their shares.
+    pub fn of(service: &Service, revision: &Revision, settings: &ServiceSettings) -> Self {
+        let template = &revision.template;
+        let part = |total: u32| part(service, revision, total);
+        let max = template.max_instances.unwrap_or(settings.default_max_instances);
+        let max = service.spec.max_instances.map_or(max, |total| part(total).max(1).min(max));
+        let min = template.min_instances.unwrap_or(0).max(service.spec.min_instances.map_or(0, part));
+        let (min, max) = service.spec.manual_instances.map(part).map_or((min.min(max), max), |count| (count, count));
+        let idle = template.idle_timeout_seconds.unwrap_or(if revision.gpus_per_instance() > 0 {
+            settings.idle_timeout_gpu_seconds
+        } else {
+            settings.idle_timeout_seconds
+        });
+        let target = |given: Option<UtilizationTarget>, percent: u32| match given {
+            None => Target::Usual(percent * 10),
+            Some(UtilizationTarget::Disabled) => Target::Off,
+            Some(UtilizationTarget::Thousandths(thousandths)) => Target::Strict(thousandths),
         };
-        assert_eq!([wanted(4, 0), wanted(4, 1), wanted(8, 4), wanted(8, 9)], [1, 2, 3, 3]);
-    }
-
-    #[test]
-    fn g19_an_idle_service_falls_to_zero_after_the_idle_timeout_and_not_before() {
-        let (state, _) = scale(&spec(0, 3, 1), ScaleState::default(), &busy(2, 0), at(0));
-        let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(1, 0), at(30));
-        assert_eq!(wanted.wanted, 2);
-        let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(0, 0), at(60));
-        assert_eq!(wanted.wanted, 1, "the second instance was needed until second 0");
-        let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(0, 0), at(89));
-        assert_eq!(wanted.wanted, 1);
-        assert_eq!(scale(&spec(0, 3, 1), state, &busy(0, 0), at(90)).1.wanted, 0);
-    }
-
-    #[test]
-    fn s07_a_request_between_two_samples_keeps_the_instance() {
-        let sample = Sample { last_busy: Some(at(50)), ..busy(0, 0) };
-        let (state, _) = scale(&spec(0, 3, 1), ScaleState::seeded(1, at(0)), &sample, at(55));
-        let (state, wanted) = scale(&spec(0, 3, 1), state, &busy(0, 0), at(100));
-        assert_eq!(wanted.wanted, 1);
-        assert_eq!(scale(&spec(0, 3, 1), state, &busy(0, 0), at(110)).1.wanted, 0);
-    }
-
-    #[test]
-    fn s07_minimum_instances_stay() {
-        assert_eq!(scale(&spec(2, 3, 1), ScaleState::default(), &busy(0, 0), at(0)).1.wanted, 2);
-    }
-
-    proptest! {
-        #[test]
-        fn s07_never_below_what_the_requests_in_flight_need(
-            steps in prop::collection::vec((0_i64..200, 0_u32..50, 0_u32..50), 1..60),
-            concurrency in 1_u32..10, max in 1_u32..20, min in 0_u32..3,
-        ) {
-            let spec = ScaleSpec { min: min.min(max), max, concurrency, idle_timeout: TimeDelta::seconds(60) };
-            let (mut state, mut now, mut last_need_above_zero) = (ScaleState::default(), at(0), None);
-            for (gap, in_flight, waiting) in steps {
-                now += TimeDelta::seconds(gap);
-                let (next, Scaled { wanted, needed: next_needed, .. }) = scale(&spec, state, &busy(in_flight, waiting), now);
-                let need = (in_flight + waiting).div_ceil(concurrency);
-                prop_assert_eq!(next_needed, need.min(max));
-                prop_assert!(wanted >= next_needed && wanted <= max);
-                if need > 0 { last_need_above_zero = Some(now); }
-                let quiet = last_need_above_zero.is_none_or(|seen| now - seen >= spec.idle_timeout);
-                if quiet { prop_assert_eq!(wanted, spec.min); }
-                state = next;
-            }
+        Self {
+            min,
+            max,
+            concurrency: template.concurrency.unwrap_or(settings.default_concurrency).max(1),
+            concurrency_target: target(template.concurrency_target, settings.concurrency_target_percent),
+            cpu_target: target(template.cpu_target, settings.cpu_target_percent),
+            idle_timeout: TimeDelta::seconds(i64::from(idle)),
         }
     }
 }
+
+/// A revision's part of a number of instances of the whole service: its percentage, rounded so that the parts
+/// add up; what rounding leaves goes to the largest remainders, among equals to the target named first.
+fn part(service: &Service, revision: &Revision, total: u32) -> u32 {
+    let mut shares: Vec<(&str, u64)> = Vec::new();
+    for target in &service.status.traffic {
+        let percent = u64::from(target.percent);
+        match shares.iter_mut().find(|(name, _)| *name == target.revision.as_str()) {
+            Some((_, share)) => *share += percent,
+            None => shares.push((target.revision.as_str(), percent)),
+        }
+    }
+    let whole = |percent: u64| u64::from(total) * percent / 100;
+    let mut left = u64::from(total).saturating_sub(shares.iter().map(|(_, percent)| whole(*percent)).sum());
+    let mut order: Vec<usize> = (0..shares.len()).filter(|index| shares[*index].1 > 0).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(u64::from(total) * shares[*index].1 % 100));
+    for index in order {
+        let extra = u64::from(left > 0);
+        left -= extra;
+        if shares[index].0 == revision.key.name.as_str() {
+            return u32::try_from(whole(shares[index].1) + extra).unwrap_or(u32::MAX);
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests;

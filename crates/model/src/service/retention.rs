@@ -69,6 +69,7 @@ mod tests {
             traffic: Vec::new(),
             ingress: None,
             min_instances: None,
+            manual_instances: None,
             max_instances: None,
             invoker_iam_disabled: None,
         };

@@ -157,6 +157,7 @@ pub fn spec(containers: Vec<Container>) -> ServiceSpec {
         traffic: Vec::new(),
         ingress: None,
         min_instances: None,
+        manual_instances: None,
         max_instances: None,
         invoker_iam_disabled: None,
     }

@@ -6,7 +6,7 @@ use crate::case::{CPU, Case, MAX_SCALE, MEMORY, NO_GPU, ONE_ZONE, SELECTOR, TWO_
 use homerun_model::container::{Check, EnvVar, Probe, Volume, VolumeMount, VolumeSource};
 use homerun_model::names::{GpuType, RevisionName, ServiceName};
 use homerun_model::quantity::{Cpu, Memory};
-use homerun_model::revision::ExecutionEnvironment;
+use homerun_model::revision::{ExecutionEnvironment, UtilizationTarget};
 use homerun_model::traffic::TrafficTarget;
 
 /// Edits a service and compares everything that is then wrong with it: fields, and parts of messages.
@@ -249,6 +249,14 @@ refused! {
         c.spec.min_instances = Some(5);
         c.spec.max_instances = Some(4);
     } => [("metadata.annotations[run.googleapis.com/minScale]", "they are 5 and 4")];
+    s07_cpu_target_too_low: plain, |c| c.template().cpu_target = Some(UtilizationTarget::Thousandths(50)) =>
+        [("spec.template.metadata.annotations[run.googleapis.com/scaling-cpu-target]", "between 0.1 and 0.95, or 'disabled'; it is 0.05")];
+    s07_concurrency_target_too_high: plain, |c| c.template().concurrency_target = Some(UtilizationTarget::Thousandths(1000)) =>
+        [("spec.template.metadata.annotations[run.googleapis.com/scaling-concurrency-target]", "it is 1.")];
+    s07_no_reason_to_scale: plain, |c| {
+        c.template().cpu_target = Some(UtilizationTarget::Disabled);
+        c.template().concurrency_target = Some(UtilizationTarget::Disabled);
+    } => [("spec.template.metadata.annotations[run.googleapis.com/scaling-cpu-target]", "cannot both be disabled")];
     s07_service_max_zero: plain, |c| c.spec.max_instances = Some(0) => [("metadata.annotations[run.googleapis.com/maxScale]", "must be 1 or more")];
     g19_idle_timeout_of_a_gpu_service: gpu, |c| c.template().idle_timeout_seconds = Some(601) =>
         [("spec.template.metadata.annotations[homerun.dev/idle-timeout]", "between 1 and 600; it is 601")];
@@ -257,6 +265,11 @@ refused! {
 }
 
 accepted! {
+    s07_targets_at_their_ends: plain, |c| {
+        c.template().cpu_target = Some(UtilizationTarget::Thousandths(100));
+        c.template().concurrency_target = Some(UtilizationTarget::Thousandths(950));
+    };
+    s07_one_target_disabled: plain, |c| c.template().cpu_target = Some(UtilizationTarget::Disabled);
     g01_zero_gpus: plain, |c| c.container().gpu_count = Some(0);
     g03_operators_own_type: gpu, |c| {
         c.template().gpu_type = Some(GpuType::from("nvidia-rtx-4090"));

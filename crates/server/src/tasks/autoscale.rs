@@ -5,16 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use homerun_model::names::{RevisionKey, ServiceKey};
-use homerun_model::plan::scale::{Sample, ScaleSpec, ScaleState, scale};
+use homerun_ingress::Load;
+use homerun_model::Timestamp;
+use homerun_model::instance::{InstanceState, ObservedInstance};
+use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
+use homerun_model::plan::scale::{Sample, ScaleSpec, ScaleState, Target, scale};
 use homerun_model::revision::{Phase, Revision};
-use homerun_model::service::Service;
 
 use crate::platform::Platform;
 use crate::store::Feed;
 
 /// Longest time between two looks.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Shortest time over which CPU is measured.
+const MEASURE: TimeDelta = TimeDelta::seconds(5);
 
 /// What the loop remembers.
 pub struct Autoscale {
@@ -27,6 +32,17 @@ pub struct Autoscale {
     kept: BTreeSet<RevisionKey>,
     /// Of the revisions that have something to decide.
     states: BTreeMap<RevisionKey, ScaleState>,
+    /// What instances have used when they were last measured.
+    cpu: BTreeMap<InstanceId, Cpu>,
+}
+
+/// How much CPU an instance uses.
+#[derive(Debug, Clone, Copy)]
+struct Cpu {
+    measured: Timestamp,
+    used: Duration,
+    /// The share of its limit that it has used since the measurement before.
+    share: f64,
 }
 
 impl Autoscale {
@@ -38,6 +54,7 @@ impl Autoscale {
             addressed: BTreeMap::new(),
             kept: BTreeSet::new(),
             states: BTreeMap::new(),
+            cpu: BTreeMap::new(),
         }
     }
 
@@ -60,26 +77,24 @@ impl Autoscale {
         self.refresh(platform);
         let now = platform.clock.now();
         let loads = platform.ingress.sample();
-        let mut running = BTreeMap::<RevisionKey, u32>::new();
-        for instance in platform.backend.list().iter().filter(|instance| !instance.state.is_over()) {
-            *running.entry(instance.spec.revision.clone()).or_default() += 1;
+        let instances = platform.backend.list();
+        self.cpu.retain(|id, _| instances.iter().any(|instance| instance.spec.id == *id));
+        let mut running = BTreeMap::<RevisionKey, Vec<&ObservedInstance>>::new();
+        for instance in instances.iter().filter(|instance| !instance.state.is_over()) {
+            running.entry(instance.spec.revision.clone()).or_default().push(instance);
         }
         let known = self.states.keys().chain(&self.kept);
         let keys: BTreeSet<RevisionKey> = loads.keys().chain(running.keys()).chain(known).cloned().collect();
         let (mut desired, mut states) = (BTreeMap::new(), BTreeMap::new());
         for key in keys {
-            let Some(spec) = self.specs.get(&key) else {
+            let Some(spec) = self.specs.get(&key).copied() else {
                 continue;
             };
-            let sample = loads.get(&key).map_or_else(Sample::default, |load| Sample {
-                in_flight: load.in_flight,
-                waiting: load.waiting,
-                last_busy: load.last_busy,
-            });
-            let instances = running.get(&key).copied().unwrap_or(0);
-            let state = self.states.remove(&key).unwrap_or_else(|| ScaleState::seeded(instances, now));
-            let (state, scaled) = scale(spec, state, &sample, now);
-            if instances > 0 || scaled.wanted > 0 || loads.contains_key(&key) {
+            let instances = running.remove(&key).unwrap_or_default();
+            let sample = self.sample(platform, (&key, &spec), loads.get(&key), &instances);
+            let seed = || ScaleState::seeded(u32::try_from(instances.len()).unwrap_or(u32::MAX), now);
+            let (state, scaled) = scale(&spec, self.states.remove(&key).unwrap_or_else(seed), &sample, now);
+            if !instances.is_empty() || scaled.wanted > 0 || loads.contains_key(&key) {
                 states.insert(key.clone(), state);
                 desired.insert(key, scaled);
             }
@@ -91,6 +106,56 @@ impl Autoscale {
             drop(live);
             platform.live.reconcile.notify_one();
         }
+    }
+
+    /// What there is to see of a revision.
+    fn sample(
+        &mut self,
+        platform: &Platform,
+        (key, spec): (&RevisionKey, &ScaleSpec),
+        load: Option<&Load>,
+        instances: &[&ObservedInstance],
+    ) -> Sample {
+        let load = load.copied().unwrap_or_default();
+        let (ready, start) = {
+            let live = platform.live.lock();
+            let takes = |instance: &&&ObservedInstance| {
+                instance.state == InstanceState::Ready && !live.draining.contains(&instance.spec.id)
+            };
+            let start = live.start_seconds.get(key).map(|seconds| TimeDelta::milliseconds((seconds * 1000.0) as i64));
+            (instances.iter().copied().filter(|instance| takes(&instance)).collect::<Vec<_>>(), start)
+        };
+        // Low CPU ends nothing, and without a request high CPU starts nothing.
+        let counts = spec.cpu_target != Target::Off && load.in_flight + load.waiting > 0;
+        let now = platform.clock.now();
+        let cpu = if counts { ready.iter().map(|instance| self.cpu_share(platform, instance, now)).sum() } else { 0.0 };
+        Sample {
+            in_flight: load.in_flight,
+            waiting: load.waiting,
+            arrivals: load.arrivals,
+            last_busy: load.last_busy,
+            ready: u32::try_from(ready.len()).unwrap_or(u32::MAX),
+            cpu,
+            start,
+        }
+    }
+
+    /// The share of its CPU limit that an instance uses.
+    fn cpu_share(&mut self, platform: &Platform, instance: &ObservedInstance, now: Timestamp) -> f64 {
+        let before = self.cpu.get(&instance.spec.id).copied();
+        if let Some(before) = before.filter(|before| now - before.measured < MEASURE) {
+            return before.share;
+        }
+        let Some(used) = platform.backend.cpu_time(&instance.spec.id) else {
+            return 0.0;
+        };
+        let limit: f64 = instance.spec.containers.iter().map(|container| container.cpu.millis() as f64 / 1000.0).sum();
+        let share = before.map_or(0.0, |before| {
+            let seconds = (now - before.measured).as_seconds_f64();
+            used.saturating_sub(before.used).as_secs_f64() / seconds / limit.max(0.001)
+        });
+        self.cpu.insert(instance.spec.id.clone(), Cpu { measured: now, used, share });
+        share
     }
 
     /// Looks at the services that have changed.
@@ -109,7 +174,7 @@ impl Autoscale {
                 |revision: &Revision| service.status.traffic.iter().any(|target| target.revision == revision.key.name);
             let mut addressed = Vec::new();
             for revision in intent.revisions().filter(|r| r.phase == Phase::Ready && is_addressed(r)) {
-                let spec = spec(platform, service, revision);
+                let spec = ScaleSpec::of(service, revision, &platform.config.services);
                 if spec.min > 0 {
                     self.kept.insert(revision.key.clone());
                 }
@@ -118,27 +183,5 @@ impl Autoscale {
             }
             self.addressed.insert(service.key.clone(), addressed);
         }
-    }
-}
-
-/// What a revision's configuration says about its number of instances. The service's own minimum is
-/// met by the revision that gets most of its traffic.
-fn spec(platform: &Platform, service: &Service, revision: &Revision) -> ScaleSpec {
-    let (template, settings) = (&revision.template, &platform.config.services);
-    let busiest = service.status.traffic.iter().max_by_key(|target| target.percent);
-    let leads = busiest.is_some_and(|target| target.percent > 0 && target.revision == revision.key.name);
-    let service_min = service.spec.min_instances.filter(|_| leads).unwrap_or(0);
-    let max = template.max_instances.unwrap_or(settings.default_max_instances);
-    let max = service.spec.max_instances.map_or(max, |limit| limit.min(max));
-    let idle = template.idle_timeout_seconds.unwrap_or(if revision.gpus_per_instance() > 0 {
-        settings.idle_timeout_gpu_seconds
-    } else {
-        settings.idle_timeout_seconds
-    });
-    ScaleSpec {
-        min: template.min_instances.unwrap_or(0).max(service_min).min(max),
-        max,
-        concurrency: template.concurrency.unwrap_or(settings.default_concurrency).max(1),
-        idle_timeout: TimeDelta::seconds(i64::from(idle)),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use homerun_model::quantity::Cpu;
+use homerun_model::revision::UtilizationTarget;
 use homerun_model::violation::Violation;
 
 pub(super) const MIN_SCALE: &str = "autoscaling.knative.dev/minScale";
@@ -12,11 +14,15 @@ pub(super) const EXECUTION_ENVIRONMENT: &str = "run.googleapis.com/execution-env
 pub(super) const SESSION_AFFINITY: &str = "run.googleapis.com/sessionAffinity";
 pub(super) const DEPENDENCIES: &str = "run.googleapis.com/container-dependencies";
 pub(super) const NO_ZONAL_REDUNDANCY: &str = "run.googleapis.com/gpu-zonal-redundancy-disabled";
+pub(super) const CPU_TARGET: &str = "run.googleapis.com/scaling-cpu-target";
+pub(super) const CONCURRENCY_TARGET: &str = "run.googleapis.com/scaling-concurrency-target";
 pub(super) const IDLE_TIMEOUT: &str = "homerun.dev/idle-timeout";
 pub(super) const CUDA_COMPAT: &str = "homerun.dev/cuda-compat";
 pub(super) const INGRESS: &str = "run.googleapis.com/ingress";
 pub(super) const SERVICE_MIN: &str = "run.googleapis.com/minScale";
 pub(super) const SERVICE_MAX: &str = "run.googleapis.com/maxScale";
+pub(super) const SCALING_MODE: &str = "run.googleapis.com/scalingMode";
+pub(super) const MANUAL_COUNT: &str = "run.googleapis.com/manualInstanceCount";
 pub(super) const INVOKER_DISABLED: &str = "run.googleapis.com/invoker-iam-disabled";
 pub(super) const CREATOR: &str = "serving.knative.dev/creator";
 pub(super) const LAST_MODIFIER: &str = "serving.knative.dev/lastModifier";
@@ -61,6 +67,18 @@ impl Reader<'_> {
             "true" => Some(true),
             "false" => Some(false),
             _ => None,
+        })
+    }
+
+    /// A utilization: `0.6` or `disabled`.
+    pub(super) fn target(&mut self, name: &str) -> Option<UtilizationTarget> {
+        self.parsed(name, "a share such as '0.6', with at most three decimals, or 'disabled'", |text| {
+            if text.eq_ignore_ascii_case("disabled") {
+                return Some(UtilizationTarget::Disabled);
+            }
+            // The notation and precision are those of an amount of CPU, without its unit.
+            let share = Cpu::parse(text).filter(|_| !text.ends_with('m'))?;
+            u32::try_from(share.millis()).ok().map(UtilizationTarget::Thousandths)
         })
     }
 

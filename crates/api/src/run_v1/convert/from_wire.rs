@@ -60,6 +60,7 @@ pub fn service_from_wire(wire: wire::Service) -> (ParsedService, Vec<Violation>)
         labels: without_system(metadata.labels),
         min_instances: annotations.count(name::SERVICE_MIN),
         max_instances: annotations.count(name::SERVICE_MAX),
+        manual_instances: manual_instances(&mut annotations),
         invoker_iam_disabled: annotations.boolean(name::INVOKER_DISABLED),
         annotations: annotations.left,
         template,
@@ -67,6 +68,33 @@ pub fn service_from_wire(wire: wire::Service) -> (ParsedService, Vec<Violation>)
         ingress,
     };
     (ParsedService { spec, resource_version }, violations)
+}
+
+/// The number of instances of a service that is scaled by hand. That it is scaled automatically needs no field:
+/// it stays an annotation.
+fn manual_instances(annotations: &mut Reader<'_>) -> Option<u32> {
+    let mode = annotations.parsed(name::SCALING_MODE, "'automatic' or 'manual'", |text| {
+        ["automatic", "manual"].into_iter().find(|mode| text.eq_ignore_ascii_case(mode))
+    });
+    let count = annotations.count(name::MANUAL_COUNT);
+    let field = |name: &str| format!("metadata.annotations[{name}]");
+    match (mode, count) {
+        (Some("manual"), None) => {
+            let message = "Manual scaling needs a number of instances.";
+            annotations.violations.push(Violation::new(field(name::MANUAL_COUNT), message));
+            None
+        }
+        (Some("manual"), count) => count,
+        (mode, count) => {
+            if count.is_some() {
+                let message = format!("A number of instances needs {} to be 'manual'.", name::SCALING_MODE);
+                annotations.violations.push(Violation::new(field(name::MANUAL_COUNT), message));
+            }
+            let kept = mode.map(|mode| (name::SCALING_MODE.to_owned(), mode.to_owned()));
+            annotations.left.extend(kept);
+            None
+        }
+    }
 }
 
 fn version(text: Option<&str>, violations: &mut Vec<Violation>) -> Option<u64> {
@@ -179,6 +207,8 @@ fn annotated(annotations: BTreeMap<String, String>, violations: &mut Vec<Violati
         gpu_zonal_redundancy: annotations.boolean(name::NO_ZONAL_REDUNDANCY).map(|disabled| !disabled),
         min_instances: annotations.count(name::MIN_SCALE),
         max_instances: annotations.count(name::MAX_SCALE),
+        cpu_target: annotations.target(name::CPU_TARGET),
+        concurrency_target: annotations.target(name::CONCURRENCY_TARGET),
         cpu_throttling: annotations.boolean(name::CPU_THROTTLING),
         startup_cpu_boost: annotations.boolean(name::STARTUP_BOOST),
         execution_environment: annotations.parsed(name::EXECUTION_ENVIRONMENT, "'gen1' or 'gen2'", |text| match text {

@@ -6,7 +6,7 @@ use chrono::SecondsFormat;
 use homerun_model::Timestamp;
 use homerun_model::condition::{Condition, ConditionType};
 use homerun_model::gpu::ACCELERATOR_SELECTOR;
-use homerun_model::revision::{ExecutionEnvironment, Revision, RevisionTemplate};
+use homerun_model::revision::{ExecutionEnvironment, Revision, RevisionTemplate, UtilizationTarget};
 use homerun_model::service::{IngressSetting, Service, ServiceSpec, ServiceStatus};
 
 use super::API_VERSION;
@@ -128,7 +128,15 @@ fn service_metadata(service: &Service, place: &Place<'_>) -> wire::ObjectMeta {
     };
     add(name::INGRESS, ingress.to_owned());
     add(name::INGRESS_STATUS, ingress.to_owned());
-    for (name, count) in [(name::SERVICE_MIN, spec.min_instances), (name::SERVICE_MAX, spec.max_instances)] {
+    let counts = [
+        (name::SERVICE_MIN, spec.min_instances),
+        (name::SERVICE_MAX, spec.max_instances),
+        (name::MANUAL_COUNT, spec.manual_instances),
+    ];
+    if spec.manual_instances.is_some() {
+        add(name::SCALING_MODE, "manual".to_owned());
+    }
+    for (name, count) in counts {
         if let Some(count) = count {
             add(name, count.to_string());
         }
@@ -232,9 +240,17 @@ fn template_annotations(template: &RevisionTemplate) -> BTreeMap<String, String>
     });
     let number = |count: Option<u32>| count.map(|count| count.to_string());
     let boolean = |flag: Option<bool>| flag.map(|flag| flag.to_string());
+    let target = |target: Option<UtilizationTarget>| {
+        target.map(|target| match target {
+            UtilizationTarget::Thousandths(thousandths) => (f64::from(thousandths) / 1000.0).to_string(),
+            UtilizationTarget::Disabled => "disabled".to_owned(),
+        })
+    };
     let known = [
         (name::MIN_SCALE, number(template.min_instances)),
         (name::MAX_SCALE, number(template.max_instances)),
+        (name::CPU_TARGET, target(template.cpu_target)),
+        (name::CONCURRENCY_TARGET, target(template.concurrency_target)),
         (name::CPU_THROTTLING, boolean(template.cpu_throttling)),
         (name::STARTUP_BOOST, boolean(template.startup_cpu_boost)),
         (name::EXECUTION_ENVIRONMENT, environment),

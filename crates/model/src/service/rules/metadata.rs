@@ -61,7 +61,7 @@ const SERVICE_ANNOTATIONS: [&str; 37] = [
 ];
 
 /// What Cloud Run accepts as `run.googleapis.com/...` on a revision, and what gcloud sends besides.
-const REVISION_ANNOTATIONS: [&str; 30] = [
+const REVISION_ANNOTATIONS: [&str; 32] = [
     "base-images",
     "build-function-target",
     "build-id",
@@ -83,6 +83,8 @@ const REVISION_ANNOTATIONS: [&str; 30] = [
     "network-interfaces",
     "overflow-scaling",
     "post-key-revocation-action-type",
+    "scaling-concurrency-target",
+    "scaling-cpu-target",
     "secrets",
     "secure-session-agent",
     "sessionAffinity",

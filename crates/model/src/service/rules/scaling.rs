@@ -1,7 +1,10 @@
 //! Instances, concurrency and times.
 
+use std::ops::RangeInclusive;
+
 use super::{check_range, template_annotation};
 use crate::container::Container;
+use crate::revision::{RevisionTemplate, UtilizationTarget};
 use crate::service::{ServiceSpec, Surroundings};
 use crate::violation::Violation;
 
@@ -12,6 +15,8 @@ const TIMEOUT_MAX_SECONDS: u32 = 3600;
 /// Longest that Cloud Run keeps an idle instance, in seconds, without and with a GPU (row G19).
 const IDLE_MAX_SECONDS: u32 = 900;
 const IDLE_GPU_MAX_SECONDS: u32 = 600;
+/// Utilizations that scaling may aim at, as Cloud Run's page on scaling controls has them.
+const TARGET_THOUSANDTHS: RangeInclusive<u32> = 100..=950;
 
 pub(super) fn check(spec: &ServiceSpec, around: &Surroundings<'_>, found: &mut Vec<Violation>) {
     let template = &spec.template;
@@ -31,6 +36,7 @@ pub(super) fn check(spec: &ServiceSpec, around: &Surroundings<'_>, found: &mut V
     );
     let service = ["minScale", "maxScale"].map(|name| format!("metadata.annotations[run.googleapis.com/{name}]"));
     bounds(spec.min_instances, spec.max_instances, [&service[0], &service[1]], found);
+    targets(template, found);
     let settings = around.settings;
     // An operator whose own default is longer has allowed that much.
     let longest = if template.containers.iter().any(Container::has_gpu) {
@@ -40,6 +46,25 @@ pub(super) fn check(spec: &ServiceSpec, around: &Surroundings<'_>, found: &mut V
     };
     let idle = template_annotation("homerun.dev/idle-timeout");
     check_range(&idle, "The idle timeout in seconds", template.idle_timeout_seconds, 1..=longest, found);
+}
+
+fn targets(template: &RevisionTemplate, found: &mut Vec<Violation>) {
+    let cpu = (template_annotation("run.googleapis.com/scaling-cpu-target"), template.cpu_target);
+    let concurrency =
+        (template_annotation("run.googleapis.com/scaling-concurrency-target"), template.concurrency_target);
+    if [cpu.1, concurrency.1] == [Some(UtilizationTarget::Disabled); 2] {
+        let message = "CPU and concurrency cannot both be disabled as reasons to scale.";
+        found.push(Violation::new(&cpu.0, message));
+    }
+    for (field, target) in [cpu, concurrency] {
+        if let Some(UtilizationTarget::Thousandths(thousandths)) = target
+            && !TARGET_THOUSANDTHS.contains(&thousandths)
+        {
+            let given = f64::from(thousandths) / 1000.0;
+            let message = format!("The target must be between 0.1 and 0.95, or 'disabled'; it is {given}.");
+            found.push(Violation::new(&field, message));
+        }
+    }
 }
 
 fn bounds(min: Option<u32>, max: Option<u32>, [min_field, max_field]: [&str; 2], found: &mut Vec<Violation>) {
