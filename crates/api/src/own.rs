@@ -66,6 +66,18 @@ pub struct Instance {
     pub since: DateTime<Utc>,
     /// From that decision until it was ready, in milliseconds.
     pub start_millis: Option<f64>,
+    /// The steps of that, as far as they are over.
+    #[serde(default)]
+    pub start: Vec<StartStep>,
+}
+
+/// A step of an instance's start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartStep {
+    /// `record`, `prepare`, `create` or `start`.
+    pub step: String,
+    /// How long it took, in milliseconds.
+    pub millis: f64,
 }
 
 /// A GPU at a glance.

@@ -25,6 +25,7 @@ use async_trait::async_trait;
 use homerun_model::gpu::published_types;
 use homerun_model::instance::{Failure, InstanceSpec, InstanceState, ObservedInstance, Stamps};
 use homerun_model::names::InstanceId;
+use homerun_model::receipt::Receipt;
 use homerun_model::revision::PinnedImage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -113,6 +114,9 @@ impl Shared {
         if !ready {
             return;
         }
+        let stamps = self.lock().get(&id).map(|instance| instance.observed.stamps.clone()).unwrap_or_default();
+        let receipt = Receipt::of(spec.decided_at, &stamps);
+        self.print(&spec, LogStream::System, &format!("Instance {id} is ready after {receipt}."));
         if let Some(mib) = image.strip_prefix("sim/floods").and_then(|rest| number(rest, "mib=")) {
             // It ends with this task.
             tokio::select! {

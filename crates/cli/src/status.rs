@@ -44,7 +44,7 @@ fn print(status: &own::Status) -> std::io::Result<()> {
     });
     section("Services", &["SERVICE", "REGION", "STATE", "INSTANCES", "WAITING", "URL"], services.collect())?;
     let instances = status.instances.iter().map(|instance| {
-        let start = instance.start_millis.map_or("-".to_owned(), |millis| format!("{millis:.0} ms"));
+        let start = instance.start_millis.map_or("-".to_owned(), |millis| format!("{millis:.0} ms{}", steps(instance)));
         let gpus = if instance.gpus.is_empty() { "-".to_owned() } else { instance.gpus.len().to_string() };
         vec![instance.id.clone(), instance.state.clone(), instance.in_flight.to_string(), gpus, start]
     });
@@ -69,6 +69,13 @@ fn print(status: &own::Status) -> std::io::Result<()> {
         writeln!(out, "! {warning}")?;
     }
     Ok(())
+}
+
+/// What a start consists of, without what took no time worth telling.
+fn steps(instance: &own::Instance) -> String {
+    let long = instance.start.iter().filter(|step| step.millis >= 0.5);
+    let steps: Vec<String> = long.map(|step| format!("{} {:.0}", step.step, step.millis)).collect();
+    if steps.is_empty() { String::new() } else { format!(" ({})", steps.join(", ")) }
 }
 
 fn section(title: &str, headings: &[&str], rows: Vec<Vec<String>>) -> std::io::Result<()> {

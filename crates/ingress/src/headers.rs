@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use http::header::{
     CONNECTION, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
@@ -10,9 +11,13 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use homerun_model::container::Protocol;
+use homerun_model::receipt::Receipt;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// With any value but `0` a request asks for what took its time; see [`timing`].
+const X_HOMERUN_TIMING: HeaderName = HeaderName::from_static("x-homerun-timing");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -85,6 +90,22 @@ pub(crate) fn forward(headers: &mut HeaderMap, peer: SocketAddr, scheme: &'stati
         IpAddr::V6(v6) => append(headers, FORWARDED, ",", format_args!("for=\"[{v6}]\";proto={scheme}")),
     }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+}
+
+/// Whether the request asks for what took its time; the question is not the container's.
+pub(crate) fn take_timing(headers: &mut HeaderMap) -> bool {
+    headers.remove(X_HOMERUN_TIMING).is_some_and(|value| value != "0")
+}
+
+/// Adds to what the container says of its own time: how long the request waited for an instance, and if it was
+/// the cause of a start, what that start consisted of.
+pub(crate) fn timing(headers: &mut HeaderMap, waited: Duration, start: Option<&Receipt>) {
+    let mut text = format!("wait;dur={:.1}", waited.as_secs_f64() * 1000.0);
+    if let Some(steps) = start.map(Receipt::server_timing).filter(|steps| !steps.is_empty()) {
+        text.push_str(", ");
+        text.push_str(&steps);
+    }
+    headers.append(SERVER_TIMING, HeaderValue::try_from(text).expect("words and numbers"));
 }
 
 /// Asks the container to change the protocol too.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use homerun_model::Timestamp;
 use homerun_model::instance::IngressPort;
 use homerun_model::names::InstanceId;
+use homerun_model::receipt::Receipt;
 
 use crate::route::Endpoint;
 use crate::upstream::Connections;
@@ -15,6 +16,7 @@ use crate::upstream::Connections;
 pub(crate) struct Instance {
     id: Arc<InstanceId>,
     ingress: IngressPort,
+    receipt: Receipt,
     /// Leases that are held. Changed under the mutex of the instance's pool alone, read anywhere.
     in_flight: AtomicU32,
     /// When the last lease ended, in milliseconds since 1970; 0 before the first.
@@ -28,6 +30,7 @@ impl Instance {
         Self {
             id: Arc::new(endpoint.instance.clone()),
             ingress: endpoint.ingress.clone(),
+            receipt: endpoint.receipt.clone(),
             in_flight: AtomicU32::new(0),
             last_busy: AtomicI64::new(0),
             published: AtomicBool::new(true),
@@ -41,6 +44,11 @@ impl Instance {
 
     pub(crate) fn ingress(&self) -> &IngressPort {
         &self.ingress
+    }
+
+    /// How long its start took.
+    pub(crate) fn receipt(&self) -> &Receipt {
+        &self.receipt
     }
 
     pub(crate) fn in_flight(&self) -> u32 {

@@ -42,6 +42,8 @@ struct Outbound {
     path: PathAndQuery,
     /// The caller's own hold on the connection, if it asks to change the protocol.
     upgrade: Option<(HeaderValue, OnUpgrade)>,
+    /// Whether the client wants to know what took the time.
+    timing: bool,
     /// Bytes of the body that were sent.
     sent: Arc<AtomicU64>,
     /// When the request's time is over; begins with the first lease.
@@ -124,9 +126,11 @@ impl Ingress {
     ) -> Outbound {
         let upgrade = headers::upgrade(&request).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
         headers::forward(request.headers_mut(), peer, self.settings.scheme);
+        let timing = headers::take_timing(request.headers_mut());
         let sent = Arc::new(AtomicU64::new(0));
         let request = request.map(|body| RequestBody::new(body, sent.clone()));
-        Outbound { request: Some(request), host, path: ledger.record().path.clone(), upgrade, sent, deadline: None }
+        let path = ledger.record().path.clone();
+        Outbound { request: Some(request), host, path, upgrade, timing, sent, deadline: None }
     }
 
     /// Finds the revision and has it answer. A revision that leaves the table while the request waits
@@ -269,13 +273,18 @@ fn respond_with(inbound: Inbound, outbound: Outbound, mut ledger: Ledger) -> Res
     if changes_protocol && outbound.upgrade.is_none() {
         return respond::refuse(&Failure::Malformed, ledger);
     }
-    ledger.record().status = response.status().as_u16();
+    let record = ledger.record();
+    record.status = response.status().as_u16();
+    let asked = outbound.timing.then(|| (record.waited, record.cold_start.then(|| lease.instance().receipt().clone())));
     let held = Held { sender, lease, ledger, request_bytes: outbound.sent };
     match outbound.upgrade {
         Some((_, client)) if changes_protocol => upgrade::tunnel(response, client, held, deadline),
         _ => {
             let (mut parts, inner) = response.into_parts();
             headers::strip_hop_by_hop(&mut parts.headers);
+            if let Some((waited, start)) = asked {
+                headers::timing(&mut parts.headers, waited, start.as_ref());
+            }
             Response::from_parts(parts, Body::relay(Relay { inner, deadline, held: Some(held) }))
         }
     }

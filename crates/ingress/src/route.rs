@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use homerun_model::instance::IngressPort;
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
+use homerun_model::receipt::Receipt;
 
 use crate::pool::Pool;
 
@@ -70,6 +71,8 @@ pub struct Endpoint {
     pub instance: InstanceId,
     /// Where it takes requests.
     pub ingress: IngressPort,
+    /// How long its start took.
+    pub receipt: Receipt,
 }
 
 /// Why no instance can take a request. The status codes are `respond`'s business.

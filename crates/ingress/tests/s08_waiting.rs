@@ -41,6 +41,45 @@ async fn s08_a_request_at_zero_is_held_until_an_instance_appears() {
 }
 
 #[tokio::test]
+async fn s17_who_asks_is_told_what_took_the_time() {
+    let bench = Arc::new(bench().await);
+    let (seen, mut asked) = tokio::sync::mpsc::channel(8);
+    let answer = move |request: Request<_>| {
+        let _ = seen.try_send(request.headers().contains_key("x-homerun-timing"));
+        async { http::Response::builder().header("server-timing", "db;dur=3").body(full("hello")).unwrap() }
+    };
+    bench.instance("i1", container::serve(answer).await);
+    bench.publish(table("r1", revision(80, &[])));
+    let timings = |response: &http::Response<_>| -> Vec<String> {
+        let values = response.headers().get_all("server-timing").iter();
+        values.map(|value: &http::HeaderValue| value.to_str().unwrap().to_owned()).collect()
+    };
+    let ask = |value: &'static str| {
+        let mut request = to(request(Method::GET, "/", empty()), HOST);
+        request.headers_mut().insert("x-homerun-timing", value.parse().unwrap());
+        request
+    };
+    let waiter = bench.clone();
+    let first = ask("1");
+    let cold = tokio::spawn(async move { waiter.send(first).await });
+    until("the request waits", || bench.load("r1").waiting == 1).await;
+    bench.publish(table("r1", revision(80, &["i1"])));
+    let cold = timings(&in_time("the answer", cold).await.unwrap());
+    assert_eq!(cold[0], "db;dur=3", "what the container says stays");
+    let (wait, start) = cold[1].split_once(", ").unwrap();
+    assert!(wait.starts_with("wait;dur="), "{wait}");
+    assert_eq!(start, "record;dur=1.0, create;dur=8.0, start;dur=6.0");
+
+    let warm = timings(&bench.send(ask("1")).await);
+    assert!(warm[1].starts_with("wait;dur=0.") && !warm[1].contains("start"), "{warm:?}");
+    assert_eq!(timings(&bench.send(ask("0")).await), ["db;dur=3"]);
+    assert_eq!(timings(&bench.get("/").await), ["db;dur=3"]);
+    for _ in 0..4 {
+        assert_eq!(asked.recv().await, Some(false), "the question is not the container's");
+    }
+}
+
+#[tokio::test]
 async fn s08_waiting_requests_are_served_in_the_order_of_their_arrival() {
     let bench = Arc::new(bench().await);
     let (gate, address) = Gate::serve().await;

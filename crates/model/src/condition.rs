@@ -13,7 +13,7 @@ pub struct Condition {
     pub status: Status,
     /// A word for programs, for instance `HealthCheckContainerError`. Empty when it holds.
     pub reason: String,
-    /// A sentence for people. Empty when it holds.
+    /// A sentence for people; when it holds, how long that took, or nothing.
     pub message: String,
     /// When `status` last changed.
     pub last_transition: Timestamp,

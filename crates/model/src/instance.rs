@@ -168,6 +168,8 @@ pub enum Failure {
 pub struct Stamps {
     /// Its sandbox was begun.
     pub creating: Option<Timestamp>,
+    /// Its first container was described and is about to be made.
+    pub prepared: Option<Timestamp>,
     /// Its first process was started.
     pub started: Option<Timestamp>,
     /// It passed its startup probes.

@@ -13,6 +13,7 @@ pub mod operation;
 pub mod plan;
 pub mod quantity;
 pub mod quota;
+pub mod receipt;
 pub mod revision;
 pub mod service;
 pub mod traffic;

@@ -22,6 +22,45 @@ async fn g10_a_gpu_service_is_created_serves_falls_to_zero_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s17_the_receipt_of_a_start_is_in_status_conditions_log_and_answer() {
+    let stack = Stack::start("none").await;
+    stack.create(service("web", "sim/slow?ms=120", false)).await;
+    assert_eq!(stack.settled("web").await["status"], "True");
+    stack.make_public("web").await;
+    let shown = stack.until("an instance", |status| status["instances"][0]["startMillis"].is_number()).await;
+    let instance = &shown["instances"][0];
+    let steps = instance["start"].as_array().expect("steps");
+    let names: Vec<_> = steps.iter().filter_map(|step| step["step"].as_str()).collect();
+    assert_eq!(names, ["record", "create", "start"], "{instance:#}");
+    let sum: f64 = steps.iter().filter_map(|step| step["millis"].as_f64()).sum();
+    let whole = instance["startMillis"].as_f64().expect("a time");
+    assert!((sum - whole).abs() < 0.01 && steps[2]["millis"].as_f64() >= Some(120.0), "{instance:#}");
+
+    let name = stack.get(&format!("{SERVICES}/web")).await["status"]["latestReadyRevisionName"].clone();
+    let path = SERVICES.replace("services", "revisions");
+    let revision = stack.get(&format!("{path}/{}", name.as_str().expect("a name"))).await;
+    let said = |kind| common::condition(&revision, kind)["message"].as_str().unwrap_or_default().to_owned();
+    assert!(said("Ready").starts_with("Deploying revision succeeded in 0."), "{revision:#}");
+    assert!(said("ContainerReady").starts_with("Container image import completed in 0"), "{revision:#}");
+    assert!(said("ResourcesAvailable").starts_with("Provisioning imported containers completed in 0"), "{revision:#}");
+    assert!(said("ContainerHealthy").starts_with("Containers became healthy in 0.1"), "{revision:#}");
+
+    stack.until("zero", |status| status["instances"] == json!([])).await;
+    let host = "web-100000000001.us-central1.run.localhost";
+    let request = client().get(format!("http://{}/", stack.up.ingress)).header("host", host);
+    let answer = request.header("x-homerun-timing", "1").send().await.expect("an answer");
+    let timing = answer.headers()["server-timing"].to_str().expect("text").to_owned();
+    assert!(timing.starts_with("wait;dur=1") && timing.contains("start;dur=1"), "{timing}");
+
+    let filter = json!({"resourceNames": ["projects/demo"], "filter": "textPayload:\"is ready after\""});
+    let (status, found) = stack.call(Method::POST, "/v2/entries:list", Some(filter)).await;
+    assert_eq!(status, StatusCode::OK, "{found:#}");
+    let text = found["entries"][0]["textPayload"].as_str().expect("an entry");
+    assert!(text.contains(" ms (record ") && text.contains("start 1"), "{text}");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn g02_g04_g05_defaults_of_a_gpu_service_are_shown() {
     let stack = Stack::start("simulated:nvidia-l4=2").await;
     let made = stack.create(service("ocr", "sim/hello", true)).await;

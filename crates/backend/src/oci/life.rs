@@ -17,6 +17,7 @@ use futures_util::future::{join_all, try_join_all};
 use homerun_model::container::Check;
 use homerun_model::instance::{Failure, InstanceSpec, InstanceState};
 use homerun_model::names::InstanceId;
+use homerun_model::receipt::Receipt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -259,20 +260,13 @@ impl Life {
         });
     }
 
-    /// How long each step of the start took.
+    /// Says how long each step of the start took.
     fn log_receipt(&self) {
         let stamps = self.shared.lock().get(&self.spec.id).map(|instance| instance.record.observed.stamps.clone());
         let Some(stamps) = stamps else { return };
-        let millis = |from: Option<homerun_model::Timestamp>, to: Option<homerun_model::Timestamp>| {
-            from.zip(to).map_or(0.0, |(from, to)| (to - from).as_seconds_f64() * 1000.0)
-        };
-        tracing::info!(
-            instance = %self.spec.id,
-            decide_ms = millis(Some(self.spec.decided_at), stamps.creating),
-            create_ms = millis(stamps.creating, stamps.started),
-            probe_ms = millis(stamps.started, stamps.ready),
-            "ready"
-        );
+        let receipt = Receipt::of(self.spec.decided_at, &stamps);
+        tracing::info!(instance = %self.spec.id, start = %receipt, "ready");
+        say(&self.shared, &self.spec, &format!("Instance {} is ready after {receipt}.", self.spec.id));
     }
 
     fn watch_liveness(&mut self) {

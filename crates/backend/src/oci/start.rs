@@ -42,7 +42,12 @@ pub(super) fn start(
     let cgroup = helper.cgroup.clone();
     // Before anything runs, so that a homerun that ends now can be cleaned up after.
     shared
-        .update(&spec.id, true, |i| i.record.containers.push(ContainerRecord { index, cgroup, process: None }))
+        .update(&spec.id, true, |instance| {
+            instance.record.containers.push(ContainerRecord { index, cgroup, process: None });
+            if join.is_none() {
+                instance.record.observed.stamps.prepared = Some(chrono::Utc::now());
+            }
+        })
         .map_err(recorded)?;
     let pid = helper.make(&shared.cgroups, &limits, &job).inspect_err(|_| reap_children_of_dead_helpers(shared))?;
     let process = ProcessId::of(pid);

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use homerun_ingress::*;
+use homerun_model::Timestamp;
 use homerun_model::container::Protocol;
-use homerun_model::instance::IngressPort;
+use homerun_model::instance::{IngressPort, Stamps};
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
+use homerun_model::receipt::Receipt;
 use http::{Method, Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -202,7 +204,14 @@ pub fn service(name: &str) -> ServiceKey {
 }
 
 pub fn endpoint(instance: &str, protocol: Protocol) -> Endpoint {
-    Endpoint { instance: instance.into(), ingress: IngressPort { port: 8080, protocol } }
+    Endpoint { instance: instance.into(), ingress: IngressPort { port: 8080, protocol }, receipt: receipt() }
+}
+
+/// The receipt of a start that took 1 ms to be recorded, 8 to be created and 6 to be ready.
+fn receipt() -> Receipt {
+    let at = |millis: i64| Timestamp::from_timestamp_millis(1_800_000_000_000 + millis).expect("in range");
+    let (creating, started, ready) = (Some(at(1)), Some(at(9)), Some(at(15)));
+    Receipt::of(at(0), &Stamps { creating, started, ready, ..Stamps::default() })
 }
 
 /// A revision with HTTP/1.1 instances.

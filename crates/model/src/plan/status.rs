@@ -4,9 +4,10 @@ use chrono::TimeDelta;
 
 use crate::Timestamp;
 use crate::condition::{self, Condition, ConditionType};
-use crate::instance::{Failure, InstanceState, ObservedInstance};
+use crate::instance::{Failure, InstanceState, ObservedInstance, Stamps};
 use crate::names::RevisionName;
 use crate::plan::place::Denied;
+use crate::receipt::duration;
 use crate::revision::{Phase, Revision};
 use crate::service::{Service, ServiceStatus, ServingTarget};
 
@@ -30,8 +31,8 @@ pub fn judge(
         return None;
     }
     let mut own = instances.iter().filter(|instance| instance.spec.revision == revision.key);
-    if own.clone().any(|instance| instance.state == InstanceState::Ready) {
-        return Some(proven(revision, now));
+    if let Some(instance) = own.clone().find(|instance| instance.state == InstanceState::Ready) {
+        return Some(proven(revision, &instance.stamps, now));
     }
     if let Some(failure) = own.find_map(|instance| match &instance.state {
         InstanceState::Failed(failure) => Some(failure),
@@ -107,16 +108,27 @@ pub fn without_image(revision: &Revision, reason: &str, message: &str, now: Time
     failed(revision, ConditionType::ContainerReady, reason, message, now)
 }
 
-fn proven(revision: &Revision, now: Timestamp) -> Revision {
+/// The revision once an instance of it is ready, with how long each part took, in Cloud Run's sentences.
+fn proven(revision: &Revision, stamps: &Stamps, now: Timestamp) -> Revision {
     let mut revision = Revision { phase: Phase::Ready, ..revision.clone() };
-    for kind in [
-        ConditionType::Ready,
-        ConditionType::Active,
-        ConditionType::ContainerHealthy,
-        ConditionType::ContainerReady,
-        ConditionType::ResourcesAvailable,
-    ] {
-        condition::set(&mut revision.conditions, Condition::met(kind, now));
+    let images = revision.images_at.unwrap_or(revision.created_at);
+    let (started, ready) = (stamps.started.unwrap_or(now), stamps.ready.unwrap_or(now));
+    let within = |from: Timestamp, to: Timestamp| duration(to - from);
+    let told = [
+        (ConditionType::Ready, format!("Deploying revision succeeded in {}.", within(revision.created_at, ready))),
+        (ConditionType::Active, String::new()),
+        (ConditionType::ContainerHealthy, format!("Containers became healthy in {}.", within(started, ready))),
+        (
+            ConditionType::ContainerReady,
+            format!("Container image import completed in {}.", within(revision.created_at, images)),
+        ),
+        (
+            ConditionType::ResourcesAvailable,
+            format!("Provisioning imported containers completed in {}.", within(images, started)),
+        ),
+    ];
+    for (kind, message) in told {
+        condition::set(&mut revision.conditions, Condition { message, ..Condition::met(kind, now) });
     }
     revision
 }

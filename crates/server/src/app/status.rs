@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use homerun_api::error::ApiError;
 use homerun_api::own;
 use homerun_model::condition::{self, ConditionType};
 use homerun_model::instance::{InstanceState, ObservedInstance};
 use homerun_model::names::{RevisionKey, RevisionName};
 use homerun_model::plan::place::Denied;
+use homerun_model::receipt::{Receipt, Step, millis};
 use homerun_model::service::Service;
 
 use super::stored;
@@ -102,7 +104,9 @@ fn of_instance<'a>(instance: &'a &ObservedInstance) -> impl Iterator<Item = Stri
 }
 
 fn row(platform: &Platform, instance: &ObservedInstance) -> own::Instance {
-    let stamps = &instance.stamps;
+    let (stamps, receipt) = (&instance.stamps, Receipt::of(instance.spec.decided_at, &instance.stamps));
+    let step =
+        |(step, took): &(Step, TimeDelta)| own::StartStep { step: step.name().to_owned(), millis: millis(*took) };
     let draining = platform.live.lock().draining.contains(&instance.spec.id);
     own::Instance {
         id: instance.spec.id.to_string(),
@@ -121,7 +125,8 @@ fn row(platform: &Platform, instance: &ObservedInstance) -> own::Instance {
         in_flight: platform.ingress.in_flight(&instance.spec.id),
         gpus: instance.spec.gpus.iter().map(ToString::to_string).collect(),
         since: instance.spec.decided_at,
-        start_millis: stamps.ready.map(|ready| (ready - instance.spec.decided_at).as_seconds_f64() * 1000.0),
+        start_millis: stamps.ready.map(|_| millis(receipt.total())),
+        start: receipt.steps().iter().map(step).collect(),
     }
 }
 

@@ -11,6 +11,7 @@ use homerun_model::iam;
 use homerun_model::instance::{InstanceState, ObservedInstance};
 use homerun_model::names::RevisionKey;
 use homerun_model::plan::status;
+use homerun_model::receipt::Receipt;
 use homerun_model::revision::{Phase, Revision};
 use homerun_model::service::Service;
 
@@ -83,7 +84,11 @@ fn revision_route(
         .iter()
         .filter(|instance| instance.spec.revision == revision.key && instance.state == InstanceState::Ready)
         .filter(|instance| !live.draining.contains(&instance.spec.id))
-        .map(|instance| Endpoint { instance: instance.spec.id.clone(), ingress: instance.spec.ingress.clone() })
+        .map(|instance| Endpoint {
+            instance: instance.spec.id.clone(),
+            ingress: instance.spec.ingress.clone(),
+            receipt: Receipt::of(instance.spec.decided_at, &instance.stamps),
+        })
         .collect();
     let timeout = Duration::from_secs(u64::from(template.timeout_seconds.unwrap_or(300)));
     let usual_wait = match live.start_seconds.get(&revision.key) {
