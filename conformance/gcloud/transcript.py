@@ -22,6 +22,8 @@ VARYING = [
     (r"(?<=oauth2ClientId: )'\d+'", "'NUMBER'"),
     (r"(?<=client-version: )\S+", "VERSION"),
     (r"(?<=client\.knative\.dev/nonce: )\S+", "NONCE"),
+    # Of a revision's conditions.
+    (r"(?<=(?:ed|hy) in )[\dhm.]+s(?=\.)", "SECONDSs"),
     # Of a log entry.
     (r"(?<=latency: )[\d.]+s", "SECONDSs"),
     (r"(?<=insertId: )\S+", "ID"),
