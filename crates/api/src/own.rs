@@ -56,7 +56,7 @@ pub struct Instance {
     pub service: String,
     /// Its revision.
     pub revision: String,
-    /// `creating`, `starting`, `ready`, `draining` or `stopping`.
+    /// `creating`, `starting`, `ready`, `unready` (its readiness probe fails), `draining` or `stopping`.
     pub state: String,
     /// Requests in flight.
     pub in_flight: u32,

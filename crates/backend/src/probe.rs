@@ -72,6 +72,48 @@ pub(crate) async fn liveness(probe: &Probe, port: u16, dial: &impl Dial) -> Stri
     }
 }
 
+/// A readiness probe and how it has gone lately.
+pub(crate) struct Readiness<'a> {
+    probe: &'a Probe,
+    ready: bool,
+    begun: bool,
+    /// Tries in a row that say otherwise than `ready`.
+    against: u32,
+}
+
+impl<'a> Readiness<'a> {
+    /// One that has not been tried yet by this process.
+    pub(crate) fn new(probe: &'a Probe, ready: bool) -> Self {
+        Self { probe, ready, begun: false, against: 0 }
+    }
+
+    /// Waits for the next try and makes it. What it has changed: that requests may come again, or why they may
+    /// not.
+    pub(crate) async fn next(&mut self, port: u16, dial: &impl Dial) -> Option<Result<(), String>> {
+        if std::mem::replace(&mut self.begun, true) {
+            tokio::time::sleep(seconds(self.probe.period_seconds, 10)).await;
+        } else {
+            tokio::time::sleep(seconds(self.probe.initial_delay_seconds, 0)).await;
+        }
+        let tried = once(&self.probe.check, port, dial, seconds(self.probe.timeout_seconds, 1)).await;
+        if tried.is_ok() == self.ready {
+            self.against = 0;
+            return None;
+        }
+        self.against += 1;
+        let threshold = if self.ready {
+            self.probe.failure_threshold.unwrap_or(3)
+        } else {
+            self.probe.success_threshold.unwrap_or(1)
+        };
+        if self.against < threshold {
+            return None;
+        }
+        (self.ready, self.against) = (tried.is_ok(), 0);
+        Some(tried)
+    }
+}
+
 async fn once(check: &Check, port: u16, dial: &impl Dial, timeout: Duration) -> Result<(), String> {
     let given = |own: &Option<u32>| own.and_then(|own| u16::try_from(own).ok()).unwrap_or(port);
     let tried = async {

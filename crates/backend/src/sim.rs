@@ -12,6 +12,7 @@
 //! | `sim/missing` | have no image |
 //! | `sim/prints` | answer, and write what a request's path has behind its `?` as a line |
 //! | `sim/busy?cpu=N&takes=MS` | answer after MS milliseconds, and say that they use N thousandths of a vCPU |
+//! | `sim/pauses?after=MS&for=MS` | answer; so long after their start and for so long their readiness probe fails |
 //! | `sim/floods?mib=N` | answer, and write N MiB of lines per second |
 //! | anything else | answer |
 
@@ -117,7 +118,14 @@ impl Shared {
         let stamps = self.lock().get(&id).map(|instance| instance.observed.stamps.clone()).unwrap_or_default();
         let receipt = Receipt::of(spec.decided_at, &stamps);
         self.print(&spec, LogStream::System, &format!("Instance {id} is ready after {receipt}."));
-        if let Some(mib) = image.strip_prefix("sim/floods").and_then(|rest| number(rest, "mib=")) {
+        if let Some(pause) = image.strip_prefix("sim/pauses") {
+            let millis = |word| Duration::from_millis(number(pause, word).unwrap_or(0));
+            let (after, lasts) = (millis("after="), millis("for="));
+            tokio::select! {
+                () = self.pause(&spec, after, lasts) => {}
+                () = self.accept(&listener, &spec) => {}
+            }
+        } else if let Some(mib) = image.strip_prefix("sim/floods").and_then(|rest| number(rest, "mib=")) {
             // It ends with this task.
             tokio::select! {
                 () = self.flood(&spec, mib) => {}
@@ -137,6 +145,18 @@ impl Shared {
     fn print(&self, spec: &InstanceSpec, stream: LogStream, text: &str) {
         let container = &spec.containers[0].name;
         self.logs.line(LogLine { spec, container, stream, time: chrono::Utc::now(), text });
+    }
+
+    /// Fails and passes its readiness probe, and then goes on for ever.
+    async fn pause(&self, spec: &InstanceSpec, after: Duration, lasts: Duration) {
+        let container = spec.containers[0].name.clone();
+        tokio::time::sleep(after).await;
+        self.update(&spec.id, |instance| {
+            instance.observed.unready.insert(container.clone(), "it pauses".to_owned());
+        });
+        tokio::time::sleep(lasts).await;
+        self.update(&spec.id, |instance| drop(instance.observed.unready.remove(&container)));
+        std::future::pending().await
     }
 
     /// Writes lines of 1 KiB for ever.
@@ -235,8 +255,13 @@ impl Backend for SimBackend {
         let id = spec.id.clone();
         let now = chrono::Utc::now();
         let stamps = Stamps { creating: Some(now), started: Some(now), ..Stamps::default() };
-        let observed =
-            ObservedInstance { spec: spec.clone(), state: InstanceState::Starting, stamps, warnings: Vec::new() };
+        let observed = ObservedInstance {
+            spec: spec.clone(),
+            state: InstanceState::Starting,
+            stamps,
+            warnings: Vec::new(),
+            unready: BTreeMap::new(),
+        };
         let mut instances = self.shared.lock();
         if instances.contains_key(&id) {
             return Ok(());

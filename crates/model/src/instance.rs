@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::container::{Probe, Protocol, Volume, VolumeMount};
 use crate::names::{DeviceId, InstanceId, RevisionKey, ServiceName};
 use crate::quantity::{Cpu, Memory};
+
+/// How long the CPU boost of a start goes on once the instance is ready, as on Cloud Run.
+pub const STARTUP_BOOST: TimeDelta = TimeDelta::seconds(10);
 
 /// Everything a backend needs to run an instance, decided before it is asked to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +66,9 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, String>,
     /// CPU limit as asked; a backend caps it at what the machine has.
     pub cpu: Cpu,
+    /// CPU limit while it starts and for [`STARTUP_BOOST`] after, where it is more then.
+    #[serde(default)]
+    pub startup_cpu: Option<Cpu>,
     /// Memory limit as asked; a backend caps it at what the machine has.
     pub memory: Memory,
     /// Whether this container owns the instance's GPUs.
@@ -73,6 +80,9 @@ pub struct ContainerSpec {
     pub startup_probe: Option<Probe>,
     /// Restarts the instance when it fails.
     pub liveness_probe: Option<Probe>,
+    /// Keeps requests from the instance while it fails.
+    #[serde(default)]
+    pub readiness_probe: Option<Probe>,
     /// The container's own port, which probes use unless they name another.
     pub port: Option<u16>,
     /// Where volumes appear.
@@ -91,6 +101,17 @@ pub struct ObservedInstance {
     /// What the user should know, for instance that a limit was capped or that the container listens on
     /// 127.0.0.1 only.
     pub warnings: Vec<String>,
+    /// Containers whose readiness probe fails, and what it says. A ready instance gets requests while there are
+    /// none.
+    #[serde(default)]
+    pub unready: BTreeMap<String, String>,
+}
+
+impl ObservedInstance {
+    /// Whether it can take new requests.
+    pub fn takes_requests(&self) -> bool {
+        self.state == InstanceState::Ready && self.unready.is_empty()
+    }
 }
 
 /// The life of an instance.

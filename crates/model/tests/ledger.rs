@@ -247,7 +247,13 @@ impl World {
 }
 
 fn observed(spec: InstanceSpec) -> ObservedInstance {
-    ObservedInstance { spec, state: InstanceState::Creating, stamps: Stamps::default(), warnings: Vec::new() }
+    ObservedInstance {
+        spec,
+        state: InstanceState::Creating,
+        stamps: Stamps::default(),
+        warnings: Vec::new(),
+        unready: Default::default(),
+    }
 }
 
 #[test]

@@ -74,6 +74,28 @@ async fn s07_a_services_minimum_is_divided_by_its_traffic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s05_an_instance_that_is_not_ready_gets_no_requests_until_it_is() {
+    let stack = Stack::start("none").await;
+    let mut one = service("web", "sim/pauses?after=1500&for=1500", false);
+    one["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/minScale"] = json!("1");
+    one["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/maxScale"] = json!("1");
+    stack.create(one).await;
+    assert_eq!(stack.settled("web").await["status"], "True");
+    stack.make_public("web").await;
+    assert_eq!(stack.visit("web", "/").await.0, StatusCode::OK);
+    let shown = stack.until("unready", |status| status["instances"][0]["state"] == "unready").await;
+    let id = shown["instances"][0]["id"].clone();
+    assert!(shown["warnings"][0].as_str().is_some_and(|text| text.contains("readiness probe")), "{shown:#}");
+    let asked = std::time::Instant::now();
+    let (status, body) = stack.visit("web", "/").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert!(asked.elapsed().as_millis() > 700, "it waited until the instance was ready: {:?}", asked.elapsed());
+    let shown = stack.get("/homerun/v1/status").await;
+    assert_eq!((&shown["instances"][0]["id"], &shown["instances"][0]["state"]), (&id, &json!("ready")), "{shown:#}");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s07_busy_cpus_get_another_instance_if_there_is_more_than_one_request() {
     let stack = Stack::start("none").await;
     let mut hot = service("hot", "sim/busy?cpu=1000&takes=20000", false);

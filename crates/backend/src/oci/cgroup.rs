@@ -90,7 +90,7 @@ impl Cgroups {
 
     /// Sets the limits of a container's cgroup.
     pub(super) fn limit(&self, name: &str, limits: &Limits) -> io::Result<()> {
-        let quota = (limits.cpu_millis * PERIOD_MICROS / 1000).max(1000);
+        let quota = quota(limits.cpu_millis);
         for (controller, folder) in self.folders(name) {
             let set = |file: &str, value: &str| fs::write(folder.join(file), value);
             match controller {
@@ -120,6 +120,16 @@ impl Cgroups {
             }
         }
         Ok(())
+    }
+
+    /// Sets the CPU limit of a container that runs.
+    pub(super) fn limit_cpu(&self, name: &str, cpu_millis: u64) -> io::Result<()> {
+        let quota = quota(cpu_millis);
+        let folder = self.folder("cpu", name).ok_or(io::ErrorKind::NotFound)?;
+        match &self.version {
+            Version::Two(_) => fs::write(folder.join("cpu.max"), format!("{quota} {PERIOD_MICROS}")),
+            Version::One(_) => fs::write(folder.join("cpu.cfs_quota_us"), quota.to_string()),
+        }
     }
 
     /// Whether the memory limit has ended a process of the container.
@@ -199,6 +209,11 @@ impl Cgroups {
             let _ = fs::remove_dir(folder);
         }
     }
+}
+
+/// Microseconds of CPU per period.
+fn quota(cpu_millis: u64) -> u64 {
+    (cpu_millis * PERIOD_MICROS / 1000).max(1000)
 }
 
 fn find(mounts: &str) -> io::Result<Version> {

@@ -100,7 +100,7 @@ pub(super) fn make(index: usize, around: &Surroundings<'_>) -> Result<(Job, Limi
     let config = &around.image.config;
     let mut limits = Limits {
         memory_bytes: container.memory.bytes().min(around.machine.memory_bytes),
-        cpu_millis: container.cpu.millis().min(around.machine.cpu_millis),
+        cpu_millis: container.startup_cpu.unwrap_or(container.cpu).millis().min(around.machine.cpu_millis),
         devices: Vec::new(),
     };
     let mut binds = network_files(around.folder).map_err(JobError::Folder)?;

@@ -11,7 +11,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 use homerun_model::container::Check;
@@ -21,6 +21,7 @@ use homerun_model::receipt::Receipt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::health::Health;
 use super::process::{ProcessId, Watched};
 use super::start::{Dialer, start};
 use super::{Shared, job, listening, logs};
@@ -31,11 +32,17 @@ use crate::{LogLine, LogStream};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Something that ends an instance.
-enum Event {
+pub(super) enum Event {
     /// A container's first process has ended.
     Exited { index: usize, code: Option<i32> },
     /// A liveness probe has failed too often.
     NotAlive { index: usize, reason: String },
+}
+
+/// A container's first process, and the task that waits for its end.
+struct Followed {
+    process: Arc<Watched>,
+    watcher: JoinHandle<()>,
 }
 
 /// One instance while its task runs.
@@ -44,8 +51,8 @@ struct Life {
     spec: Arc<InstanceSpec>,
     stop: watch::Receiver<Option<Duration>>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
-    watched: Vec<Arc<Watched>>,
-    watchers: Vec<JoinHandle<()>>,
+    /// Those that were started, by their index.
+    containers: Vec<(usize, Followed)>,
     readers: Vec<JoinHandle<()>>,
     probers: Vec<JoinHandle<()>>,
     over: watch::Sender<bool>,
@@ -67,8 +74,7 @@ impl Shared {
             spec,
             stop,
             events: mpsc::channel(8),
-            watched: Vec::new(),
-            watchers: Vec::new(),
+            containers: Vec::new(),
             readers: Vec::new(),
             probers: Vec::new(),
             over: watch::Sender::new(false),
@@ -104,7 +110,8 @@ impl Life {
                 self.become_ready();
             }
         }
-        self.watch_liveness();
+        let health = Health { shared: self.shared.clone(), spec: self.spec.clone() };
+        self.probers = health.watch(&self.events.0);
         let event = tokio::select! {
             biased;
             _ = self.stop.wait_for(Option::is_some) => None,
@@ -210,14 +217,14 @@ impl Life {
             self.first = Some(process);
             self.reach_out();
         }
-        let watched = Arc::new(watched);
-        self.watched.push(watched.clone());
-        let events = self.events.0.clone();
-        self.watchers.push(tokio::spawn(async move {
+        let process = Arc::new(watched);
+        let (watched, events) = (process.clone(), self.events.0.clone());
+        let watcher = tokio::spawn(async move {
             let code = watched.ended().await;
             // The task that listens may be over.
             let _ = events.send(Event::Exited { index, code }).await;
-        }));
+        });
+        self.containers.push((index, Followed { process, watcher }));
     }
 
     /// Reads what a container writes.
@@ -269,21 +276,6 @@ impl Life {
         say(&self.shared, &self.spec, &format!("Instance {} is ready after {receipt}.", self.spec.id));
     }
 
-    fn watch_liveness(&mut self) {
-        let network = self.shared.lock().get(&self.spec.id).and_then(|instance| instance.network.clone());
-        for (index, container) in self.spec.containers.iter().enumerate() {
-            let Some(probe) = container.liveness_probe.clone() else {
-                continue;
-            };
-            let dial = Dialer { shared: self.shared.clone(), network: network.clone() };
-            let (events, port) = (self.events.0.clone(), container.port.unwrap_or(self.spec.ingress.port));
-            self.probers.push(tokio::spawn(async move {
-                let reason = probe::liveness(&probe, port, &dial).await;
-                let _ = events.send(Event::NotAlive { index, reason }).await;
-            }));
-        }
-    }
-
     fn failure(&self, event: Event) -> Failure {
         let was_ready = self.state() == Some(InstanceState::Ready);
         match event {
@@ -322,17 +314,22 @@ impl Life {
         self.spec.containers[index].name.clone()
     }
 
-    /// SIGTERM to every container, and time to end by themselves.
+    /// SIGTERM to every container, and time to end by themselves: one that others need, and was therefore started
+    /// before them, is asked after they have ended. The time is that of all of them together.
     async fn stop_containers(&mut self) {
         let grace = self.stop.borrow().unwrap_or_default();
         self.set(InstanceState::Stopping, |instance, now| {
             instance.record.observed.stamps.stopping.get_or_insert(now);
             instance.record.kill_at.get_or_insert(now + grace);
         });
-        self.watched.iter().for_each(|watched| watched.signal(libc::SIGTERM));
-        let ended = join_all(std::mem::take(&mut self.watchers));
-        // Those that are left are killed with their cgroups.
-        let _ = tokio::time::timeout(grace, ended).await;
+        let deadline = Instant::now() + grace;
+        for wave in self.spec.clone().start_waves.iter().rev() {
+            let mut asked: Vec<_> = self.containers.iter_mut().filter(|(index, _)| wave.contains(index)).collect();
+            asked.iter().for_each(|(_, container)| container.process.signal(libc::SIGTERM));
+            let ended = join_all(asked.iter_mut().map(|(_, container)| &mut container.watcher));
+            // Those that are left are killed with their cgroups, after the others have been asked too.
+            let _ = tokio::time::timeout_at(deadline.into(), ended).await;
+        }
     }
 
     /// Kills and removes everything, and then says how it ended.
@@ -360,7 +357,8 @@ impl Life {
         // It fails only by a panic, which has been printed.
         let _ = cleaned.await;
         // Zombies are reaped by their watchers, which end now that every process has.
-        join_all(std::mem::take(&mut self.watchers)).await;
+        let watchers = std::mem::take(&mut self.containers).into_iter().map(|(_, container)| container.watcher);
+        join_all(watchers.filter(|watcher| !watcher.is_finished())).await;
         self.over.send_replace(true);
         join_all(std::mem::take(&mut self.readers)).await;
         self.set(state, |instance, now| {
@@ -386,7 +384,7 @@ impl Life {
 }
 
 /// Writes to the instance's log in homerun's own name.
-fn say(shared: &Shared, spec: &InstanceSpec, text: &str) {
+pub(super) fn say(shared: &Shared, spec: &InstanceSpec, text: &str) {
     let container = spec.containers.first().map_or("", |container| container.name.as_str());
     shared.logs.line(LogLine { spec, container, stream: LogStream::System, time: chrono::Utc::now(), text });
 }

@@ -6,12 +6,14 @@
 //! | `life` | an instance from start to end |
 //! | `job` | what exactly a container is made of |
 //! | `helpers`, `sandbox` | the process that makes a container |
+//! | `health` | the probes of an instance that is ready, and the end of its CPU boost |
 //! | `cgroup`, `seccomp` | what a container may use and do |
 //! | `network` | connections into instances |
 //! | `outbound` | their way to the outside |
 //! | `record`, `process` | what survives homerun |
 
 mod cgroup;
+mod health;
 mod helpers;
 pub mod image;
 mod job;
@@ -268,7 +270,8 @@ impl Backend for OciBackend {
         let id = spec.id.clone();
         let warnings = spec.containers.iter().flat_map(|container| self.shared.machine.warnings(container)).collect();
         let stamps = Stamps { creating: Some(chrono::Utc::now()), ..Stamps::default() };
-        let observed = ObservedInstance { spec, state: InstanceState::Creating, stamps, warnings };
+        let observed =
+            ObservedInstance { spec, state: InstanceState::Creating, stamps, warnings, unready: BTreeMap::new() };
         let record = Record { observed, kill_at: None, containers: Vec::new() };
         if self.shared.lock().contains_key(&id) {
             return Ok(());

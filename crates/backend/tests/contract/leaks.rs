@@ -42,7 +42,7 @@ pub fn reap_orphans() {
 }
 
 /// The backend's folder in every cgroup hierarchy.
-fn cgroups(traces: &Traces) -> Vec<PathBuf> {
+pub fn cgroups(traces: &Traces) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     let folders = hierarchies.chain([root.to_owned()]).map(|hierarchy| hierarchy.join(&traces.key));

@@ -11,6 +11,7 @@
 
 mod every;
 mod faults;
+mod health;
 mod images;
 mod leaks;
 mod oci;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     let mut tests = every::tests();
     tests.extend(oci::tests());
     tests.extend(faults::tests());
+    tests.extend(health::tests());
     tests.extend(restart::tests());
     tests.retain(|test| filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter)));
     println!("running {} tests", tests.len());

@@ -198,7 +198,7 @@ async fn writing_is_limited_by_memory() {
 }
 
 /// An instance with a sidecar that starts first, serves on port 9100 and shares a volume.
-async fn with_sidecar(world: &World) -> InstanceSpec {
+pub async fn with_sidecar(world: &World) -> InstanceSpec {
     let image = pinned(world.backend.as_ref(), PLAIN).await;
     let mount = |sub_path: Option<&str>, read_only| VolumeMount {
         name: "shared".to_owned(),

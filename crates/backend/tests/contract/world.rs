@@ -220,11 +220,13 @@ pub fn container(image: &str) -> ContainerSpec {
         working_dir: None,
         env: BTreeMap::from([("PORT".to_owned(), PORT.to_string())]),
         cpu: Cpu::from_millis(1000),
+        startup_cpu: None,
         memory: Memory::mib(128),
         gpu: false,
         cuda_compat: false,
         startup_probe: Some(tcp_probe(30)),
         liveness_probe: None,
+        readiness_probe: None,
         port: Some(PORT),
         volume_mounts: Vec::new(),
     }

@@ -45,6 +45,7 @@ pub fn instance(revision: &Revision, id: InstanceId, gpus: Vec<DeviceId>, now: T
 
 fn container_spec(revision: &Revision, index: usize, container: &Container, ingress: bool) -> ContainerSpec {
     let given = container.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
+    let cpu = container.cpu.unwrap_or(Cpu::from_millis(1000));
     let port = if ingress { Some(given.unwrap_or(DEFAULT_PORT)) } else { given };
     ContainerSpec {
         name: if container.name.is_empty() {
@@ -57,15 +58,29 @@ fn container_spec(revision: &Revision, index: usize, container: &Container, ingr
         args: container.args.clone(),
         working_dir: container.working_dir.clone(),
         env: environment(revision, container, port.filter(|_| ingress)),
-        cpu: container.cpu.unwrap_or(Cpu::from_millis(1000)),
+        cpu,
+        startup_cpu: (revision.template.startup_cpu_boost == Some(true))
+            .then(|| boosted(cpu))
+            .filter(|boost| *boost > cpu),
         memory: container.memory.unwrap_or(Memory::mib(512)),
         gpu: container.gpu_count.unwrap_or(0) > 0,
         cuda_compat: revision.template.cuda_compat == Some(true),
         startup_probe: container.startup_probe.clone(),
         liveness_probe: container.liveness_probe.clone(),
+        readiness_probe: container.readiness_probe.clone(),
         port,
         volume_mounts: container.volume_mounts.clone(),
     }
+}
+
+/// The limit of a container with startup CPU boost, as Cloud Run's page on CPU limits has it.
+fn boosted(cpu: Cpu) -> Cpu {
+    let millis = match cpu.millis() {
+        ..=1000 => 2000,
+        1001..=2000 => 4000,
+        more => more.max(8000),
+    };
+    Cpu::from_millis(millis)
 }
 
 /// The service's variables and those of the container contract; only the ingress container gets PORT.

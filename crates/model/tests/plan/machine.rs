@@ -114,6 +114,7 @@ impl Machine {
                 state: InstanceState::Ready,
                 stamps: Stamps::default(),
                 warnings: Vec::new(),
+                unready: Default::default(),
             }),
             Action::Drain(id) => drop(self.draining.insert(id)),
             Action::Keep(id) => drop(self.draining.remove(&id)),

@@ -100,7 +100,10 @@ fn of_revisions(platform: &Platform, service: &Service) -> Vec<String> {
 }
 
 fn of_instance<'a>(instance: &'a &ObservedInstance) -> impl Iterator<Item = String> + 'a {
-    instance.warnings.iter().map(|warning| format!("{}: {warning}", instance.spec.id))
+    let unready = instance.unready.iter().map(|(container, reason)| {
+        format!("the readiness probe of container '{container}' fails, so it gets no requests: {reason}")
+    });
+    instance.warnings.iter().cloned().chain(unready).map(|warning| format!("{}: {warning}", instance.spec.id))
 }
 
 fn row(platform: &Platform, instance: &ObservedInstance) -> own::Instance {
@@ -116,6 +119,7 @@ fn row(platform: &Platform, instance: &ObservedInstance) -> own::Instance {
             InstanceState::Creating => "creating",
             InstanceState::Starting => "starting",
             InstanceState::Ready if draining => "draining",
+            InstanceState::Ready if !instance.unready.is_empty() => "unready",
             InstanceState::Ready => "ready",
             InstanceState::Stopping => "stopping",
             InstanceState::Stopped => "stopped",

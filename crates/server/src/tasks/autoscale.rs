@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use homerun_ingress::Load;
 use homerun_model::Timestamp;
-use homerun_model::instance::{InstanceState, ObservedInstance};
+use homerun_model::instance::ObservedInstance;
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use homerun_model::plan::scale::{Sample, ScaleSpec, ScaleState, Target, scale};
 use homerun_model::revision::{Phase, Revision};
@@ -119,9 +119,8 @@ impl Autoscale {
         let load = load.copied().unwrap_or_default();
         let (ready, start) = {
             let live = platform.live.lock();
-            let takes = |instance: &&&ObservedInstance| {
-                instance.state == InstanceState::Ready && !live.draining.contains(&instance.spec.id)
-            };
+            let takes =
+                |instance: &&&ObservedInstance| instance.takes_requests() && !live.draining.contains(&instance.spec.id);
             let start = live.start_seconds.get(key).map(|seconds| TimeDelta::milliseconds((seconds * 1000.0) as i64));
             (instances.iter().copied().filter(|instance| takes(&instance)).collect::<Vec<_>>(), start)
         };

@@ -82,7 +82,7 @@ fn revision_route(
     let (template, now) = (&revision.template, platform.clock.now());
     let endpoints: Vec<Endpoint> = instances
         .iter()
-        .filter(|instance| instance.spec.revision == revision.key && instance.state == InstanceState::Ready)
+        .filter(|instance| instance.spec.revision == revision.key && instance.takes_requests())
         .filter(|instance| !live.draining.contains(&instance.spec.id))
         .map(|instance| Endpoint {
             instance: instance.spec.id.clone(),
