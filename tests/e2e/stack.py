@@ -98,9 +98,9 @@ def clean_env(**more):
 class Stack:
     """`homerun up` on free ports with a data directory of its own, and a registry if it is to have images."""
 
-    def __init__(self, *flags, gpus="simulated:nvidia-l4=2", images=("hello",)):
+    def __init__(self, *flags, gpus="simulated:nvidia-l4=2", images=("hello",), data=None):
         self.folder = Path(tempfile.mkdtemp(prefix="homerun-e2e-"))
-        self.data = self.folder / "data"
+        self.data = data or self.folder / "data"
         self.flags = ["--gpu", gpus, *map(str, flags)]
         self.log = self.folder / "homerun.log"
         self.server = None

@@ -1,6 +1,7 @@
 //! An instance: one running copy of a revision.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -181,6 +182,29 @@ pub enum Failure {
         /// What the last try said.
         last_error: String,
     },
+}
+
+impl fmt::Display for Failure {
+    /// A sentence for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create { message } => write!(f, "The container could not be started: {message}"),
+            Self::Exited { container, out_of_memory: true, .. } => write!(
+                f,
+                "Container '{container}' used more memory than its limit and was ended. Raise the memory limit."
+            ),
+            Self::Exited { container, code: Some(code), .. } => {
+                write!(f, "Container '{container}' called exit({code}).")
+            }
+            Self::Exited { container, code: None, .. } => write!(f, "Container '{container}' ended."),
+            Self::StartupProbe { container, last_error } => {
+                write!(f, "The startup probe of container '{container}' failed: {last_error}.")
+            }
+            Self::LivenessProbe { container, last_error } => {
+                write!(f, "The liveness probe of container '{container}' failed: {last_error}.")
+            }
+        }
+    }
 }
 
 /// When an instance reached each step of its life; the cold-start receipt and the meter read these.

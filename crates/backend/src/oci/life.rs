@@ -83,7 +83,7 @@ impl Shared {
         };
         let outcome = life.run(adopted).await;
         if let Err(failure) = &outcome {
-            life.say(&format!("ended: {failure:?}"));
+            life.say(&format!("Instance {} has failed: {failure}", life.spec.id));
         }
         let end = match outcome {
             Ok(()) => InstanceState::Stopped,

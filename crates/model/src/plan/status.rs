@@ -159,34 +159,16 @@ pub fn explain(revision: &Revision, failure: &Failure) -> (&'static str, String)
          variable within the allocated timeout. This can happen when the container port is misconfigured or if the timeout is \
          too short. The health check timeout can be extended. Logs for this revision might contain more information."
     );
-    match failure {
-        Failure::Create { message } => ("ContainerCannotRun", format!("The container could not be started: {message}")),
-        Failure::Exited { container, out_of_memory: true, .. } => (
-            "OutOfMemory",
-            format!("Container '{container}' used more memory than its limit and was ended. Raise the memory limit."),
-        ),
-        Failure::Exited { container, code, was_ready: false, .. } => {
-            ("HealthCheckContainerError", format!("{not_listening} Container '{container}' {}.", exit_text(*code)))
+    let reason = match failure {
+        Failure::Create { .. } => "ContainerCannotRun",
+        Failure::Exited { out_of_memory: true, .. } => "OutOfMemory",
+        Failure::Exited { was_ready: true, .. } => "ContainerExited",
+        Failure::Exited { .. } | Failure::StartupProbe { .. } => {
+            return ("HealthCheckContainerError", format!("{not_listening} {failure}"));
         }
-        Failure::Exited { container, code, .. } => {
-            ("ContainerExited", format!("Container '{container}' {}.", exit_text(*code)))
-        }
-        Failure::StartupProbe { container, last_error } => (
-            "HealthCheckContainerError",
-            format!("{not_listening} The startup probe of container '{container}' failed: {last_error}."),
-        ),
-        Failure::LivenessProbe { container, last_error } => (
-            "HealthCheckContainerError",
-            format!("The liveness probe of container '{container}' failed: {last_error}."),
-        ),
-    }
-}
-
-fn exit_text(code: Option<i32>) -> String {
-    match code {
-        Some(code) => format!("called exit({code})"),
-        None => "ended".to_owned(),
-    }
+        Failure::LivenessProbe { .. } => "HealthCheckContainerError",
+    };
+    (reason, failure.to_string())
 }
 
 /// The status of a service, seeing its revisions.
