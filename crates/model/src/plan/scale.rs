@@ -115,9 +115,10 @@ impl ScaleState {
         let places = sample.ready * spec.concurrency;
         let minute = self.window.averages(MINUTE);
         let soon = match sample.start {
-            // Requests in flight over requests per second: how long one takes (Little's law).
+            // Requests in flight over requests per second: how long one takes (Little's law). Each place comes free
+            // so many times at least while an instance starts; in a burst, when all began just now, no oftener.
             Some(start) if minute.arrivals > 0.0 && minute.requests > 0.0 => {
-                f64::from(places) * start.as_seconds_f64() / (minute.requests / minute.arrivals)
+                f64::from(places) * (start.as_seconds_f64() / (minute.requests / minute.arrivals) + ERROR).floor()
             }
             _ => 0.0,
         };
