@@ -1,9 +1,12 @@
 """One GPU and a new revision under 20 requests a second, with real containers: nobody is refused, and a revision that
 fails its probe leaves the one before serving."""
 
+import json
+import re
 import threading
 import time
 import unittest
+from datetime import datetime
 
 import stack
 from stack import curl
@@ -52,10 +55,27 @@ class Rate:
         return sorted(self.answers, key=lambda answer: answer[1])
 
 
+def idle_gpu():
+    """Seconds from each end of an instance to the next one's being ready, by the service's log."""
+    lines = [line for file in (HOME.data / "logs").glob("*/*/ocr/*.jsonl") for line in file.read_text().splitlines()]
+    entries = [json.loads(line) for line in lines]
+    told = sorted((entry["timestamp"], entry.get("textPayload", "")) for entry in entries)
+    gaps, ended = [], None
+    for timestamp, text in told:
+        if re.match(r"Instance \S+ has (ended|failed)", text):
+            # What failed without having served only lengthens the time.
+            ended = ended or datetime.fromisoformat(timestamp)
+        elif re.match(r"Instance \S+ is ready", text) and ended:
+            gaps.append((datetime.fromisoformat(timestamp) - ended).total_seconds())
+            ended = None
+    return gaps
+
+
 class HandOver(unittest.TestCase):
     def under_load(self, what, *flags):
         """Deploys ocr while requests come. What deploying printed, its code, and how the requests were answered."""
         deploy = ["run", "deploy", "ocr", "--image", HOME.image("hello"), "--gpu", "1", "--max-instances", "1", *flags]
+        known = len(idle_gpu())
         load = Rate(self.url)
         time.sleep(1)
         if stack.HAS_GCLOUD:
@@ -69,6 +89,8 @@ class HandOver(unittest.TestCase):
         gap = max(after[1] - before[1] for before, after in zip(answers, answers[1:]))
         print(f"{what}: {len(answers)} requests, {len(failed)} failed, median {waits[len(waits) // 2] * 1000:.0f} ms, "
               f"longest {waits[-1] * 1000:.0f} ms, longest time without an answer {gap * 1000:.0f} ms", flush=True)
+        idle = idle_gpu()[known:]
+        print(f"  the GPU had no program that serves for {', '.join(f'{seconds * 1000:.0f} ms' for seconds in idle)}", flush=True)
         self.assertEqual(failed, [])
         self.assertGreater(len(answers), 40)
         revisions = [body for _, _, _, body in answers if "ocr-0" in body]

@@ -86,7 +86,10 @@ impl Shared {
             life.say(&format!("Instance {} has failed: {failure}", life.spec.id));
         }
         let end = match outcome {
-            Ok(()) => InstanceState::Stopped,
+            Ok(()) => {
+                life.say(&format!("Instance {} has ended, as it was asked to.", life.spec.id));
+                InstanceState::Stopped
+            }
             Err(failure) => InstanceState::Failed(failure),
         };
         life.end(end).await;
