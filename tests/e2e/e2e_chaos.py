@@ -198,3 +198,4 @@ class Chaos(unittest.TestCase):
         told = [f"{d.killed:.3f} to {d.over:.3f}: {d.what} of {d.service or 'all'}" for d in near]
         self.assertFalse(lost, "\n".join(["", *map(str, lost), "killed around that time:", *told]))
         self.assertGreater(len(answers), KILLS * 5)
+        self.assertEqual({"homerun", "helper", "container"}, set(counts), "each kind was killed")

@@ -72,8 +72,8 @@ def idle_gpu():
 
 
 class HandOver(unittest.TestCase):
-    def under_load(self, what, *flags):
-        """Deploys ocr while requests come. What deploying printed, its code, and how the requests were answered."""
+    def under_load(self, what, *flags, most_idle=1):
+        """Deploys ocr while requests come; its GPU may be without a serving program for `most_idle` seconds. What deploying printed, its code, and how the requests were answered."""
         deploy = ["run", "deploy", "ocr", "--image", HOME.image("hello"), "--gpu", "1", "--max-instances", "1", *flags]
         known = len(idle_gpu())
         load = Rate(self.url)
@@ -93,6 +93,7 @@ class HandOver(unittest.TestCase):
         print(f"  the GPU had no program that serves for {', '.join(f'{seconds * 1000:.0f} ms' for seconds in idle)}", flush=True)
         self.assertEqual(failed, [])
         self.assertGreater(len(answers), 40)
+        self.assertTrue(idle and all(seconds < most_idle for seconds in idle), idle)
         revisions = [body for _, _, _, body in answers if "ocr-0" in body]
         return done, revisions
 
@@ -123,7 +124,8 @@ class HandOver(unittest.TestCase):
     @unittest.skipUnless(stack.HAS_GCLOUD, "gcloud is not installed")
     def test_4_a_revision_that_fails_its_probe_is_rolled_back(self):
         probe = "tcpSocket.port=8080,periodSeconds=1,failureThreshold=3"
-        done, bodies = self.under_load("fails its probe", "--startup-probe", probe, "--set-env-vars", "LISTEN_PORT=9")
+        done, bodies = self.under_load("fails its probe", "--startup-probe", probe, "--set-env-vars", "LISTEN_PORT=9",
+                                      most_idle=4)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("failed to start and listen on the port", done.stderr)
         self.assertTrue(all("ocr-00003" in body for body in bodies), set(bodies))

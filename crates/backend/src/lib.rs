@@ -58,8 +58,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Every instance that is known, also those that are over and not removed yet.
     fn list(&self) -> Vec<ObservedInstance>;
 
-    /// CPU time that an instance's containers have used so far; `None` if it does not run or cannot be measured.
-    fn cpu_time(&self, id: &InstanceId) -> Option<Duration>;
+    /// What an instance uses of the CPU; `None` if it does not run or cannot be measured.
+    fn cpu(&self, id: &InstanceId) -> Option<CpuUse>;
 
     /// Changes whenever [`list`](Backend::list) would answer differently.
     fn changes(&self) -> watch::Receiver<u64>;
@@ -91,6 +91,22 @@ pub trait Backend: Send + Sync + 'static {
     /// Ends the backend: stops every instance and waits until nothing is left, or, with
     /// `leave_running`, lets go of them so that the next homerun adopts them.
     async fn shutdown(&self, leave_running: bool);
+}
+
+/// What an instance uses of the CPU.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CpuUse {
+    /// CPU time that its containers have used so far.
+    pub time: Duration,
+    /// CPUs that they can use together: their limits, and no more than the machine has.
+    pub limit: f64,
+}
+
+impl CpuUse {
+    fn new(spec: &InstanceSpec, machine_millis: u64, time: Duration) -> Self {
+        let asked: u64 = spec.containers.iter().map(|container| container.cpu.millis().min(machine_millis)).sum();
+        Self { time, limit: asked.min(machine_millis) as f64 / 1000.0 }
+    }
 }
 
 /// An image that is here.

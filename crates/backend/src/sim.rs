@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::gpu::{Device, Driver, GpuSetting, Gpus, SimulationError};
-use crate::{Backend, LocalImage, LogLine, LogSink, LogStream, PullError, PulledImage};
+use crate::{Backend, CpuUse, LocalImage, LogLine, LogSink, LogStream, PullError, PulledImage};
 
 /// The simulation.
 pub struct SimBackend {
@@ -291,14 +291,15 @@ impl Backend for SimBackend {
         self.shared.lock().values().map(|instance| instance.observed.clone()).collect()
     }
 
-    fn cpu_time(&self, id: &InstanceId) -> Option<Duration> {
+    fn cpu(&self, id: &InstanceId) -> Option<CpuUse> {
         let instances = self.shared.lock();
         let observed = &instances.get(id)?.observed;
         let since = observed.stamps.ready.filter(|_| observed.state == InstanceState::Ready)?;
         let image = observed.spec.containers[0].image.strip_prefix("sim/busy");
         let millis = image.and_then(|rest| number(rest, "cpu=")).unwrap_or(0);
         let ran = (chrono::Utc::now() - since).to_std().unwrap_or_default();
-        Some(ran.mul_f64(millis as f64 / 1000.0))
+        // A machine without end: nothing is capped.
+        Some(CpuUse::new(&observed.spec, u64::MAX, ran.mul_f64(millis as f64 / 1000.0)))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -7,6 +7,7 @@ use homerun_backend::Backend;
 use homerun_ingress::Ingress;
 use homerun_model::Timestamp;
 use homerun_model::gpu::GpuInventory;
+use homerun_model::instance::ObservedInstance;
 use homerun_model::names::{InstanceId, Project, ProjectId, Region, RevisionKey, ServiceKey};
 use homerun_model::plan::place::{Denied, Gpu};
 use homerun_model::plan::scale::Scaled;
@@ -85,6 +86,13 @@ pub struct Failures {
     pub last: Timestamp,
     /// What it was, a sentence.
     pub message: String,
+}
+
+impl LiveState {
+    /// Whether new requests go to an instance.
+    pub fn is_routed(&self, instance: &ObservedInstance) -> bool {
+        instance.takes_requests() && !self.draining.contains(&instance.spec.id)
+    }
 }
 
 impl Live {

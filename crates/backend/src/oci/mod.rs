@@ -44,7 +44,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::gpu::{Device, Driver, GpuSetting, Gpus, SimulationError};
-use crate::{Backend, LocalImage, LogSink, PullError, PulledImage};
+use crate::{Backend, CpuUse, LocalImage, LogSink, PullError, PulledImage};
 use cgroup::Cgroups;
 use helpers::Helpers;
 use image::{ImageError, ImageStore, ImportOptions, PullSummary};
@@ -307,12 +307,10 @@ impl Backend for OciBackend {
         self.shared.lock().values().map(|instance| instance.record.observed.clone()).collect()
     }
 
-    fn cpu_time(&self, id: &InstanceId) -> Option<Duration> {
-        let instances = self.shared.lock();
-        let containers: Vec<String> =
-            instances.get(id)?.record.containers.iter().map(|container| container.cgroup.clone()).collect();
-        drop(instances);
-        containers.iter().map(|cgroup| self.shared.cgroups.cpu_time(cgroup)).sum()
+    fn cpu(&self, id: &InstanceId) -> Option<CpuUse> {
+        let record = self.shared.lock().get(id)?.record.clone();
+        let times = record.containers.iter().map(|container| self.shared.cgroups.cpu_time(&container.cgroup));
+        Some(CpuUse::new(&record.observed.spec, self.shared.machine.cpu_millis, times.sum::<Option<_>>()?))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

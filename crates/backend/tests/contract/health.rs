@@ -10,8 +10,7 @@ use homerun_model::quantity::Cpu;
 
 use crate::Test;
 use crate::images::{PLAIN, pinned};
-use crate::oci::with_sidecar;
-use crate::world::{PATIENCE, World, container, instance};
+use crate::world::{PATIENCE, World, container, instance, with_sidecar};
 
 /// The tests.
 pub fn tests() -> Vec<Test> {

@@ -9,6 +9,16 @@
 //! that it makes, so the machine's own network stays as it is; without root, `oci` is skipped. `HOMERUN_TEST_INSIDE` names the
 //! static program that runs in the containers; without it, it is compiled (`inside.rs`).
 
+/// A module's tests, named after it.
+macro_rules! tests {
+    ($module:literal: $($name:ident),* $(,)?) => {
+        pub fn tests() -> Vec<crate::Test> {
+            vec![$(crate::Test::new(concat!($module, "::", stringify!($name)), $name)),*]
+        }
+    };
+}
+
+mod confinement;
 mod every;
 mod faults;
 mod health;
@@ -53,6 +63,7 @@ fn main() -> ExitCode {
     let runtime = world::runtime();
     let mut tests = every::tests();
     tests.extend(oci::tests());
+    tests.extend(confinement::tests());
     tests.extend(faults::tests());
     tests.extend(health::tests());
     tests.extend(restart::tests());

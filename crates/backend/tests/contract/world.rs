@@ -9,7 +9,7 @@ use homerun_backend::Backend;
 use homerun_backend::gpu::GpuSetting;
 use homerun_backend::oci::{OciBackend, Settings};
 use homerun_backend::{LogLine, LogSink, LogStream};
-use homerun_model::container::{Check, Probe, Protocol};
+use homerun_model::container::{Check, Probe, Protocol, Volume, VolumeMount, VolumeSource};
 use homerun_model::instance::{ContainerSpec, IngressPort, InstanceSpec, InstanceState, ObservedInstance};
 use homerun_model::names::{InstanceId, RevisionKey};
 use homerun_model::quantity::{Cpu, Memory};
@@ -230,6 +230,35 @@ pub fn container(image: &str) -> ContainerSpec {
         port: Some(PORT),
         volume_mounts: Vec::new(),
     }
+}
+
+/// A container of an image with one program and nothing else.
+pub async fn plain(world: &World) -> ContainerSpec {
+    container(&images::pinned(world.backend.as_ref(), images::PLAIN).await)
+}
+
+/// An instance whose app comes after a sidecar, with a volume that only the app may write.
+pub async fn with_sidecar(world: &World) -> InstanceSpec {
+    let image = images::pinned(world.backend.as_ref(), images::PLAIN).await;
+    let mount = |sub_path: Option<&str>, read_only| VolumeMount {
+        name: "shared".to_owned(),
+        mount_path: "/shared".to_owned(),
+        sub_path: sub_path.map(str::to_owned),
+        read_only,
+    };
+    let mut app = container(&image);
+    app.volume_mounts = vec![mount(None, false)];
+    let mut sidecar = with_env(&image, "PORT", "9100");
+    sidecar.name = "sidecar".to_owned();
+    sidecar.port = None;
+    sidecar.startup_probe = Some(Probe { check: Check::Tcp { port: Some(9100) }, ..tcp_probe(30) });
+    sidecar.volume_mounts = vec![mount(None, true)];
+    let mut spec = instance("pair", app);
+    spec.containers.push(sidecar);
+    spec.start_waves = vec![vec![1], vec![0]];
+    let source = VolumeSource::EmptyDir { size_limit: None };
+    spec.volumes = vec![Volume { name: "shared".to_owned(), source }];
+    spec
 }
 
 /// Like [`container`], with one more variable.

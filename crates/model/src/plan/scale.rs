@@ -35,7 +35,7 @@ pub struct ScaleSpec {
     pub concurrency: u32,
     /// The share of the concurrency that is aimed at.
     pub concurrency_target: Target,
-    /// The share of the CPU limits that is aimed at.
+    /// The share of the CPU limits that is aimed at; it holds for any number of instances, whoever has set it.
     pub cpu_target: Target,
     /// How long an instance may be without need before it goes.
     pub idle_timeout: TimeDelta,
@@ -238,29 +238,30 @@ impl ScaleSpec {
     }
 }
 
-/// A revision's part of a number of instances of the whole service: its percentage, rounded so that the parts
-/// add up; what rounding leaves goes to the largest remainders, among equals to the target named first.
+/// A revision's part of a number of instances of the whole service.
 fn part(service: &Service, revision: &Revision, total: u32) -> u32 {
-    let mut shares: Vec<(&str, u64)> = Vec::new();
+    let mut percents: Vec<(&str, u32)> = Vec::new();
     for target in &service.status.traffic {
-        let percent = u64::from(target.percent);
-        match shares.iter_mut().find(|(name, _)| *name == target.revision.as_str()) {
-            Some((_, share)) => *share += percent,
-            None => shares.push((target.revision.as_str(), percent)),
+        match percents.iter_mut().find(|(name, _)| *name == target.revision.as_str()) {
+            Some((_, percent)) => *percent += target.percent,
+            None => percents.push((target.revision.as_str(), target.percent)),
         }
     }
-    let whole = |percent: u64| u64::from(total) * percent / 100;
-    let mut left = u64::from(total).saturating_sub(shares.iter().map(|(_, percent)| whole(*percent)).sum());
-    let mut order: Vec<usize> = (0..shares.len()).filter(|index| shares[*index].1 > 0).collect();
-    order.sort_by_key(|index| std::cmp::Reverse(u64::from(total) * shares[*index].1 % 100));
-    for index in order {
-        let extra = u64::from(left > 0);
-        left -= extra;
-        if shares[index].0 == revision.key.name.as_str() {
-            return u32::try_from(whole(shares[index].1) + extra).unwrap_or(u32::MAX);
-        }
-    }
-    0
+    let index = percents.iter().position(|(name, _)| *name == revision.key.name.as_str());
+    let percents: Vec<u32> = percents.into_iter().map(|(_, percent)| percent).collect();
+    index.map_or(0, |index| divide(total, &percents)[index])
+}
+
+/// `total` divided by percentages that add up to 100, rounded so that the parts add up to it: what rounding down
+/// leaves goes to the largest remainders, among equals to the one named first.
+fn divide(total: u32, percents: &[u32]) -> Vec<u32> {
+    let hundredfold = |percent: u32| u64::from(total) * u64::from(percent);
+    let mut parts: Vec<u32> = percents.iter().map(|percent| (hundredfold(*percent) / 100) as u32).collect();
+    let left = total.saturating_sub(parts.iter().sum());
+    let mut order: Vec<usize> = (0..percents.len()).filter(|index| percents[*index] > 0).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(hundredfold(percents[*index]) % 100));
+    order.into_iter().take(left as usize).for_each(|index| parts[index] += 1);
+    parts
 }
 
 #[cfg(test)]

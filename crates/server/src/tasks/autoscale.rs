@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use homerun_backend::CpuUse;
 use homerun_ingress::Load;
 use homerun_model::Timestamp;
 use homerun_model::instance::ObservedInstance;
@@ -41,7 +42,7 @@ pub struct Autoscale {
 struct Cpu {
     measured: Timestamp,
     used: Duration,
-    /// The share of its limit that it has used since the measurement before.
+    /// The share of what it can have that it has used since the measurement before.
     share: f64,
 }
 
@@ -78,7 +79,8 @@ impl Autoscale {
         let now = platform.clock.now();
         let loads = platform.ingress.sample();
         let instances = platform.backend.list();
-        self.cpu.retain(|id, _| instances.iter().any(|instance| instance.spec.id == *id));
+        let known: BTreeSet<&InstanceId> = instances.iter().map(|instance| &instance.spec.id).collect();
+        self.cpu.retain(|id, _| known.contains(id));
         let mut running = BTreeMap::<RevisionKey, Vec<&ObservedInstance>>::new();
         for instance in instances.iter().filter(|instance| !instance.state.is_over()) {
             running.entry(instance.spec.revision.clone()).or_default().push(instance);
@@ -119,10 +121,8 @@ impl Autoscale {
         let load = load.copied().unwrap_or_default();
         let (ready, start) = {
             let live = platform.live.lock();
-            let takes =
-                |instance: &&&ObservedInstance| instance.takes_requests() && !live.draining.contains(&instance.spec.id);
             let start = live.start_seconds.get(key).map(|seconds| TimeDelta::milliseconds((seconds * 1000.0) as i64));
-            (instances.iter().copied().filter(|instance| takes(&instance)).collect::<Vec<_>>(), start)
+            (instances.iter().copied().filter(|instance| live.is_routed(instance)).collect::<Vec<_>>(), start)
         };
         // Low CPU ends nothing, and without a request high CPU starts nothing.
         let counts = spec.cpu_target != Target::Off && load.in_flight + load.waiting > 0;
@@ -139,16 +139,15 @@ impl Autoscale {
         }
     }
 
-    /// The share of its CPU limit that an instance uses.
+    /// The share of the CPU it can have that an instance uses.
     fn cpu_share(&mut self, platform: &Platform, instance: &ObservedInstance, now: Timestamp) -> f64 {
         let before = self.cpu.get(&instance.spec.id).copied();
         if let Some(before) = before.filter(|before| now - before.measured < MEASURE) {
             return before.share;
         }
-        let Some(used) = platform.backend.cpu_time(&instance.spec.id) else {
+        let Some(CpuUse { time: used, limit }) = platform.backend.cpu(&instance.spec.id) else {
             return 0.0;
         };
-        let limit: f64 = instance.spec.containers.iter().map(|container| container.cpu.millis() as f64 / 1000.0).sum();
         let share = before.map_or(0.0, |before| {
             let seconds = (now - before.measured).as_seconds_f64();
             used.saturating_sub(before.used).as_secs_f64() / seconds / limit.max(0.001)

@@ -153,8 +153,9 @@ impl Reconcile {
                 _ => {}
             }
         }
-        self.noted.retain(|id| instances.iter().any(|instance| &instance.spec.id == id));
-        live.draining.retain(|id| instances.iter().any(|instance| &instance.spec.id == id));
+        let known: BTreeSet<&InstanceId> = instances.iter().map(|instance| &instance.spec.id).collect();
+        self.noted.retain(|id| known.contains(id));
+        live.draining.retain(|id| known.contains(id));
     }
 }
 

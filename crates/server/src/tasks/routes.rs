@@ -82,8 +82,7 @@ fn revision_route(
     let (template, now) = (&revision.template, platform.clock.now());
     let endpoints: Vec<Endpoint> = instances
         .iter()
-        .filter(|instance| instance.spec.revision == revision.key && instance.takes_requests())
-        .filter(|instance| !live.draining.contains(&instance.spec.id))
+        .filter(|instance| instance.spec.revision == revision.key && live.is_routed(instance))
         .map(|instance| Endpoint {
             instance: instance.spec.id.clone(),
             ingress: instance.spec.ingress.clone(),

@@ -80,14 +80,14 @@ fn manual_instances(annotations: &mut Reader<'_>) -> Option<u32> {
     let field = |name: &str| format!("metadata.annotations[{name}]");
     match (mode, count) {
         (Some("manual"), None) => {
-            let message = "Manual scaling needs a number of instances.";
+            let message = "Manual scaling needs a number of instances: set this to 0 or more.";
             annotations.violations.push(Violation::new(field(name::MANUAL_COUNT), message));
             None
         }
         (Some("manual"), count) => count,
         (mode, count) => {
             if count.is_some() {
-                let message = format!("A number of instances needs {} to be 'manual'.", name::SCALING_MODE);
+                let message = format!("Only with {} 'manual'; set that too, or remove this.", name::SCALING_MODE);
                 annotations.violations.push(Violation::new(field(name::MANUAL_COUNT), message));
             }
             let kept = mode.map(|mode| (name::SCALING_MODE.to_owned(), mode.to_owned()));

@@ -161,7 +161,28 @@ fn s07_a_minute_is_enough_to_remember() {
     assert!(state.window.spans() <= 62 && state.needs.len() <= 100);
 }
 
+#[test]
+fn s07_a_service_s_instances_are_divided_by_traffic() {
+    assert_eq!(divide(3, &[50, 50]), [2, 1]);
+    assert_eq!(divide(10, &[34, 33, 33]), [4, 3, 3]);
+    assert_eq!(divide(5, &[100, 0]), [5, 0]);
+    assert_eq!(divide(1, &[1, 99]), [0, 1]);
+}
+
 proptest! {
+    #[test]
+    fn s07_parts_add_up_and_are_within_one(total in 0_u32..=u32::MAX, cuts in prop::collection::vec(0_u32..=100, 0..6)) {
+        let mut cuts: Vec<u32> = cuts.into_iter().chain([0, 100]).collect();
+        cuts.sort_unstable();
+        let percents: Vec<u32> = cuts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let parts = divide(total, &percents);
+        prop_assert_eq!(parts.iter().map(|part| u64::from(*part)).sum::<u64>(), u64::from(total));
+        for (part, percent) in parts.iter().zip(percents) {
+            let exact = f64::from(total) * f64::from(percent) / 100.0;
+            prop_assert!((f64::from(*part) - exact).abs() < 1.0, "{} of {}%", part, percent);
+        }
+    }
+
     #[test]
     fn s07_requests_in_flight_have_their_places_and_bounds_hold(
         steps in prop::collection::vec((0_i64..200, 0_u32..50, 0_u32..50, 0_u32..5), 1..60),
