@@ -46,6 +46,15 @@ class Zero(unittest.TestCase):
         print(f"        from zero to an answer: {took * 1000:.0f} ms", flush=True)
         self.assertEqual(HOME.free_gpus(), 1)
 
+    def test_b03_a_service_that_was_used_wakes_from_a_sandbox(self):
+        url = HOME.service("one")["url"]
+        eventually("it is at zero", lambda: at_zero("one"))
+        time.sleep(1)  # a sandbox stands by; it shows nowhere and holds no GPU
+        self.assertEqual((HOME.instances("one"), HOME.free_gpus()), ([], 2))
+        self.assertEqual(curl(url)[0], 200)
+        self.assertIn("wake ", HOME.homerun("status").stdout)
+        self.assertIn("(simulated)", curl(f"{url}/gpu")[1])
+
     def test_s07_many_requests_at_zero_are_all_answered(self):
         url = HOME.service("one")["url"]
         eventually("it is at zero", lambda: at_zero("one"))

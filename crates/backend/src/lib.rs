@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use homerun_model::Timestamp;
 use homerun_model::instance::{InstanceSpec, ObservedInstance};
 use homerun_model::names::InstanceId;
+use homerun_model::plan::standby::Memory;
 use homerun_model::revision::PinnedImage;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -48,6 +49,10 @@ pub trait Backend: Send + Sync + 'static {
     /// Only when it could not be recorded; what goes wrong later shows as the instance's state.
     async fn start(&self, spec: InstanceSpec) -> io::Result<()>;
 
+    /// Keeps sandboxes made, for each of these one, so that an instance like it starts sooner: like it in everything
+    /// but id, GPUs and time. Others that were kept are ended. They hold no GPU, and nothing of them shows.
+    fn stand_by(&self, specs: Vec<InstanceSpec>);
+
     /// Begins to stop it: SIGTERM to every container, SIGKILL after `grace`. Does not wait. Unknown and
     /// ended instances are ignored.
     async fn stop(&self, id: &InstanceId, grace: Duration);
@@ -63,6 +68,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Changes whenever [`list`](Backend::list) would answer differently.
     fn changes(&self) -> watch::Receiver<u64>;
+
+    /// The machine's memory; `None` if instances need none.
+    fn memory(&self) -> Option<Memory>;
 
     /// The GPUs that instances can be given.
     fn devices(&self) -> Vec<Device>;

@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use homerun_model::gpu::published_types;
 use homerun_model::instance::{Failure, InstanceSpec, InstanceState, ObservedInstance, Stamps};
 use homerun_model::names::InstanceId;
+use homerun_model::plan::standby::Memory;
 use homerun_model::receipt::Receipt;
 use homerun_model::revision::PinnedImage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -273,6 +274,10 @@ impl Backend for SimBackend {
         Ok(())
     }
 
+    fn stand_by(&self, _specs: Vec<InstanceSpec>) {
+        // A simulated instance has nothing that could be made ahead of need.
+    }
+
     async fn stop(&self, id: &InstanceId, _grace: Duration) {
         self.shared.update(id, |instance| {
             instance.task.take().inspect(AbortHandle::abort);
@@ -300,6 +305,10 @@ impl Backend for SimBackend {
         let ran = (chrono::Utc::now() - since).to_std().unwrap_or_default();
         // A machine without end: nothing is capped.
         Some(CpuUse::new(&observed.spec, u64::MAX, ran.mul_f64(millis as f64 / 1000.0)))
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        None
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -215,6 +215,8 @@ pub struct Stamps {
     pub creating: Option<Timestamp>,
     /// Its first container was described and is about to be made.
     pub prepared: Option<Timestamp>,
+    /// Whether its sandbox had been made ahead of need, and was woken rather than created.
+    pub woken: bool,
     /// Its first process was started.
     pub started: Option<Timestamp>,
     /// It passed its startup probes.

@@ -16,6 +16,8 @@ pub enum Step {
     Prepare,
     /// Its sandbox was made and its program begun.
     Create,
+    /// The same with a sandbox that had been made ahead of need.
+    Wake,
     /// The program started, until its startup probes had passed.
     Start,
 }
@@ -27,6 +29,7 @@ impl Step {
             Self::Record => "record",
             Self::Prepare => "prepare",
             Self::Create => "create",
+            Self::Wake => "wake",
             Self::Start => "start",
         }
     }
@@ -45,7 +48,7 @@ impl Receipt {
         let ends = [
             (Step::Record, stamps.creating),
             (Step::Prepare, stamps.prepared),
-            (Step::Create, stamps.started),
+            (if stamps.woken { Step::Wake } else { Step::Create }, stamps.started),
             (Step::Start, stamps.ready),
         ];
         let mut begin = decided;

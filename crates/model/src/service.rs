@@ -159,6 +159,9 @@ pub struct ServiceSettings {
     pub idle_gpus_give_way: bool,
     /// How long it is idle before it does, in seconds.
     pub give_way_seconds: u32,
+    /// Most sandboxes that are made ahead of need for services at zero, which then wake sooner; 0 for none. There are
+    /// none either while the machine is short of memory.
+    pub standby: u32,
 }
 
 impl Default for ServiceSettings {
@@ -173,6 +176,7 @@ impl Default for ServiceSettings {
             idle_timeout_gpu_seconds: 600,
             idle_gpus_give_way: true,
             give_way_seconds: 5,
+            standby: 4,
         }
     }
 }

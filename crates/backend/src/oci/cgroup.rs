@@ -112,14 +112,20 @@ impl Cgroups {
                 "pids" => set("pids.max", &MOST_PIDS.to_string())?,
                 "devices" => {
                     set("devices.deny", "a")?;
-                    for device in DEVICES.into_iter().chain(limits.devices.iter().map(String::as_str)) {
-                        set("devices.allow", device)?;
-                    }
+                    DEVICES.into_iter().try_for_each(|device| set("devices.allow", device))?;
                 }
                 _ => {}
             }
         }
-        Ok(())
+        self.allow_devices(name, &limits.devices)
+    }
+
+    /// Lets a container use further devices, as version 1 writes them.
+    pub(super) fn allow_devices(&self, name: &str, devices: &[String]) -> io::Result<()> {
+        let Some(folder) = self.folder("devices", name).filter(|_| matches!(self.version, Version::One(_))) else {
+            return Ok(());
+        };
+        devices.iter().try_for_each(|device| fs::write(folder.join("devices.allow"), device))
     }
 
     /// Sets the CPU limit of a container that runs.

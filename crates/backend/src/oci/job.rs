@@ -7,11 +7,12 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use homerun_model::instance::{ContainerSpec, InstanceSpec};
+use homerun_model::plan::standby::Memory;
 use oci_spec::runtime::{Hook as OciHook, LinuxBuilder, ProcessBuilder, Spec, SpecBuilder};
 
 use super::cgroup::Limits;
 use super::image::{ImageConfig, ResolvedImage};
-use super::sandbox::{Bind, BindKind, Hook, Job};
+use super::sandbox::{Bind, BindKind, GpuPart, Hold, Hook, Job};
 use crate::gpu::{Gpus, InjectError, prefer_compat};
 
 /// What programs are looked for in where neither image nor service says.
@@ -41,12 +42,14 @@ pub(super) struct Surroundings<'a> {
     /// The instance's folder.
     pub folder: &'a Path,
     /// Where the instance's volumes are.
-    pub volumes: &'a Path,
+    pub volumes: PathBuf,
     pub seccomp: &'a Path,
     pub id_base: u32,
     pub machine: Machine,
     /// A process of the instance's first container.
     pub join: Option<i32>,
+    /// Whether it is made to stand by: its GPU, if it has one, is not known yet.
+    pub stands_by: bool,
 }
 
 /// What the machine has; limits are capped at it (row G04).
@@ -60,11 +63,7 @@ impl Machine {
     /// This machine.
     pub(super) fn this() -> io::Result<Self> {
         let cpus = std::thread::available_parallelism()?.get() as u64;
-        let text = fs::read_to_string("/proc/meminfo")?;
-        let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-        let kib = total.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        let kib = kib.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/meminfo names no MemTotal"))?;
-        Ok(Self { cpu_millis: cpus * 1000, memory_bytes: kib << 10 })
+        Ok(Self { cpu_millis: cpus * 1000, memory_bytes: memory()?.total })
     }
 
     /// What a user should know of limits that the machine cannot give.
@@ -88,6 +87,18 @@ impl Machine {
     }
 }
 
+/// The machine's memory as it is now.
+pub(super) fn memory() -> io::Result<Memory> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let bytes = |name: &str| {
+        let rest = text.lines().find_map(|line| line.strip_prefix(name));
+        let kib = rest.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        let missing = || io::Error::new(io::ErrorKind::InvalidData, format!("/proc/meminfo names no {name}"));
+        kib.map(|kib| kib << 10).ok_or_else(missing)
+    };
+    Ok(Memory { available: bytes("MemAvailable:")?, total: bytes("MemTotal:")? })
+}
+
 /// The folder of one container.
 pub(super) fn container_folder(instance: &Path, index: usize) -> PathBuf {
     instance.join(format!("container-{index}"))
@@ -104,19 +115,17 @@ pub(super) fn make(index: usize, around: &Surroundings<'_>) -> Result<(Job, Limi
         devices: Vec::new(),
     };
     let mut binds = network_files(around.folder).map_err(JobError::Folder)?;
-    binds.extend(volumes(container, around.volumes).map_err(JobError::Folder)?);
-    let mut env = environment(config, container);
-    let mut hooks = Vec::new();
-    if container.gpu && !around.spec.gpus.is_empty() {
-        let spec = with_gpus(around.gpus, around.spec, env).map_err(|error| JobError::Gpu(chain(&error)))?;
-        env = spec.process().as_ref().and_then(|process| process.env().clone()).unwrap_or_default();
-        if container.cuda_compat {
-            prefer_compat(&mut env);
-        }
-        binds.extend(gpu_binds(&spec));
-        hooks = gpu_hooks(&spec);
-        limits.devices = gpu_rules(&spec);
+    binds.extend(volumes(container, &around.volumes).map_err(JobError::Folder)?);
+    let mut gpu = GpuPart { env: environment(config, container), ..GpuPart::default() };
+    if container.gpu && !around.stands_by {
+        (gpu, limits.devices) = gpu_part(index, around)?;
     }
+    binds.append(&mut gpu.binds);
+    let hold = match (around.stands_by, container.gpu) {
+        (false, _) => Hold::Nowhere,
+        (true, true) => Hold::BeforeGpu,
+        (true, false) => Hold::BeforeProgram,
+    };
     let given = container.working_dir.clone().unwrap_or_else(|| config.working_dir.clone());
     let job = Job {
         folder,
@@ -125,21 +134,40 @@ pub(super) fn make(index: usize, around: &Surroundings<'_>) -> Result<(Job, Limi
         join: around.join,
         id_base: around.id_base,
         args: arguments(config, container),
-        env,
+        env: gpu.env,
         cwd: given,
         user: config.user.clone(),
         hostname: "localhost".to_owned(),
         binds,
-        hooks,
+        hooks: gpu.hooks,
         seccomp: around.seccomp.to_owned(),
         id: format!("{}-{index}", around.spec.id),
         open_files: OPEN_FILES,
+        hold,
     };
     Ok((job, limits))
 }
 
-/// Makes the folder of a container, with its standard streams.
+/// What the instance's GPUs add to a container, and the rules for their devices.
+pub(super) fn gpu_part(index: usize, around: &Surroundings<'_>) -> Result<(GpuPart, Vec<String>), JobError> {
+    let container = &around.spec.containers[index];
+    let env = environment(&around.image.config, container);
+    if around.spec.gpus.is_empty() {
+        return Ok((GpuPart { env, ..GpuPart::default() }, Vec::new()));
+    }
+    let spec = with_gpus(around.gpus, around.spec, env).map_err(|error| JobError::Gpu(chain(&error)))?;
+    let mut env = spec.process().as_ref().and_then(|process| process.env().clone()).unwrap_or_default();
+    if container.cuda_compat {
+        prefer_compat(&mut env);
+    }
+    Ok((GpuPart { env, binds: gpu_binds(&spec), hooks: gpu_hooks(&spec) }, gpu_rules(&spec)))
+}
+
+/// Makes the folder of a container, with its standard streams, if it is not there.
 pub(super) fn prepare(folder: &Path) -> io::Result<()> {
+    if folder.join("root").exists() {
+        return Ok(());
+    }
     fs::create_dir_all(folder.join("root"))?;
     for stream in ["stdout", "stderr"] {
         super::logs::make(&folder.join(stream))?;
@@ -171,8 +199,9 @@ fn environment(config: &ImageConfig, container: &ContainerSpec) -> Vec<String> {
     env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-/// Names inside an instance: its own, and the host's name servers.
-fn network_files(folder: &Path) -> io::Result<Vec<Bind>> {
+/// Names inside an instance: its own, and the host's name servers. Written again, they change in containers that are
+/// made already.
+pub(super) fn network_files(folder: &Path) -> io::Result<Vec<Bind>> {
     let write = |name: &str, text: &str| -> io::Result<Bind> {
         let source = folder.join(name);
         fs::write(&source, text)?;

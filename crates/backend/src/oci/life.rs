@@ -31,6 +31,9 @@ use crate::{LogLine, LogStream};
 /// How long the kernel may take to finish with killed processes before somebody is told.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long after its start it is looked where an instance listens.
+const LOOKED_AT: Duration = Duration::from_millis(500);
+
 /// Something that ends an instance.
 pub(super) enum Event {
     /// A container's first process has ended.
@@ -188,6 +191,7 @@ impl Life {
     /// Starts one container; its first process is known to the record when this returns.
     async fn start_container(&mut self, index: usize) -> Result<(), String> {
         let folder = job::container_folder(&self.shared.records.folder(&self.spec.id), index);
+        // One that stood by is prepared.
         job::prepare(&folder).map_err(|error| format!("the container's folder cannot be prepared: {error}"))?;
         // Before the program runs: what it has written is lost if nobody holds the pipe when it ends.
         self.read_streams(index);
@@ -252,13 +256,16 @@ impl Life {
     }
 
     /// Warns of a container that listens on 127.0.0.1 only. The kernel takes milliseconds to list sockets,
-    /// so this comes when requests are flowing already.
+    /// so this comes when the requests that waited for the start have been answered.
     fn warn_of_loopback(&self) {
         let Some(process) = self.first else { return };
         let (shared, spec) = (self.shared.clone(), self.spec.clone());
-        tokio::task::spawn_blocking(move || {
+        tokio::spawn(async move {
+            tokio::time::sleep(LOOKED_AT).await;
             let port = spec.ingress.port;
-            if !listening::only_loopback(process.pid, port) {
+            let only =
+                tokio::task::spawn_blocking(move || process.exists() && listening::only_loopback(process.pid, port));
+            if !only.await.unwrap_or(false) {
                 return;
             }
             let warning = format!(
@@ -339,7 +346,11 @@ impl Life {
     async fn end(mut self, state: InstanceState) {
         self.probers.iter().for_each(JoinHandle::abort);
         let (shared, id) = (self.shared.clone(), self.spec.id.clone());
-        let containers = shared.lock().get(&id).map(|instance| instance.record.containers.clone()).unwrap_or_default();
+        let (containers, standby) = {
+            let mut instances = shared.lock();
+            let instance = instances.get_mut(&id);
+            instance.map(|i| (i.record.containers.clone(), i.standby.take())).unwrap_or_default()
+        };
         let cgroups = shared.cgroups.clone();
         let volumes = shared.volumes.join(id.as_str());
         if let Some(outward) = self.outward.take() {
@@ -355,6 +366,7 @@ impl Life {
                     tracing::warn!(cgroup = container.cgroup, "a container's processes do not end; trying on");
                 }
             }
+            standby.into_iter().for_each(|standby| shared.end_standby(standby));
             let _ = std::fs::remove_dir_all(volumes);
         });
         // It fails only by a panic, which has been printed.

@@ -6,6 +6,7 @@
 //! | `life` | an instance from start to end |
 //! | `job` | what exactly a container is made of |
 //! | `helpers`, `sandbox` | the process that makes a container |
+//! | `standby` | sandboxes made ahead of need |
 //! | `health` | the probes of an instance that is ready, and the end of its CPU boost |
 //! | `cgroup`, `seccomp` | what a container may use and do |
 //! | `network` | connections into instances |
@@ -27,6 +28,7 @@ mod record;
 mod runtime;
 mod sandbox;
 mod seccomp;
+mod standby;
 mod start;
 
 use std::collections::BTreeMap;
@@ -39,9 +41,11 @@ use async_trait::async_trait;
 use homerun_model::gpu::published_types;
 use homerun_model::instance::{InstanceSpec, InstanceState, ObservedInstance, Stamps};
 use homerun_model::names::InstanceId;
+use homerun_model::plan::standby::Memory;
 use homerun_model::revision::PinnedImage;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::gpu::{Device, Driver, GpuSetting, Gpus, SimulationError};
 use crate::{Backend, CpuUse, LocalImage, LogSink, PullError, PulledImage};
@@ -53,6 +57,7 @@ use network::{Namespace, Sockets};
 use outbound::Outbound;
 use record::{Record, Records};
 use seccomp::SeccompError;
+use standby::{Standby, Standbys};
 
 pub use sandbox::helper_main_if_asked;
 
@@ -105,6 +110,8 @@ impl OpenError {
 /// The backend.
 pub struct OciBackend {
     shared: Arc<Shared>,
+    /// Makes and ends sandboxes that stand by.
+    keeper: JoinHandle<()>,
 }
 
 /// What the tasks of all instances share.
@@ -117,6 +124,7 @@ struct Shared {
     /// `None` where the kernel does not give it.
     outbound: Option<Outbound>,
     records: Records,
+    standbys: Standbys,
     /// See [`runtime::folder`].
     runtime: PathBuf,
     /// Below it, a folder per instance with its volumes.
@@ -132,6 +140,8 @@ struct Shared {
 struct Instance {
     record: Record,
     network: Option<Namespace>,
+    /// The sandbox that it took over, as far as it is not in use yet.
+    standby: Option<Standby>,
     /// How long containers get between SIGTERM and SIGKILL, once the instance is asked to stop.
     stop: watch::Sender<Option<Duration>>,
 }
@@ -177,6 +187,7 @@ impl OciBackend {
             outbound,
             sockets: Sockets::start().map_err(OpenError::machine("no thread for sockets"))?,
             records,
+            standbys: Standbys::default(),
             volumes: runtime.join("volumes"),
             runtime,
             seccomp: seccomp::install(dir)?,
@@ -186,7 +197,8 @@ impl OciBackend {
             changes: watch::Sender::new(0),
         });
         shared.clone().adopt().map_err(OpenError::machine("the instances' records cannot be read"))?;
-        Ok(Self { shared })
+        let keeper = tokio::spawn(shared.clone().keep_standbys());
+        Ok(Self { shared, keeper })
     }
 }
 
@@ -198,6 +210,7 @@ impl Shared {
     /// Takes over what the records name; everything else in this homerun's cgroups is ended.
     fn adopt(self: Arc<Self>) -> io::Result<()> {
         let records = self.records.all()?;
+        self.forget_standbys();
         let spare = self.helpers.clone();
         let known: Vec<&str> = records
             .iter()
@@ -227,7 +240,7 @@ impl Shared {
                 first.filter(|process| process.exists()).and_then(|process| network::of_process(process.pid).ok());
             tracing::info!(instance = %id, "found from an earlier homerun");
             let stop = watch::Sender::new(record.grace_left(chrono::Utc::now()));
-            self.lock().insert(id.clone(), Instance { record, network, stop });
+            self.lock().insert(id.clone(), Instance { record, network, standby: None, stop });
             if !over {
                 tokio::spawn(self.clone().live(id, true));
             }
@@ -277,12 +290,17 @@ impl Backend for OciBackend {
             return Ok(());
         }
         self.shared.records.save(&record).inspect_err(|_| self.shared.records.remove(&id))?;
-        let instance = Instance { record, network: None, stop: watch::Sender::new(None) };
+        let standby = self.shared.take_standby(&record.observed.spec);
+        let instance = Instance { record, network: None, standby, stop: watch::Sender::new(None) };
         if self.shared.lock().insert(id.clone(), instance).is_none() {
             tokio::spawn(self.shared.clone().live(id, false));
         }
         self.shared.changes.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    fn stand_by(&self, specs: Vec<InstanceSpec>) {
+        self.shared.standbys.want(specs);
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) {
@@ -311,6 +329,10 @@ impl Backend for OciBackend {
         let record = self.shared.lock().get(id)?.record.clone();
         let times = record.containers.iter().map(|container| self.shared.cgroups.cpu_time(&container.cgroup));
         Some(CpuUse::new(&record.observed.spec, self.shared.machine.cpu_millis, times.sum::<Option<_>>()?))
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        job::memory().inspect_err(|error| tracing::warn!(%error, "the machine's memory cannot be read")).ok()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -362,8 +384,10 @@ impl Backend for OciBackend {
                 self.remove(&instance.spec.id).await;
             }
         }
+        self.keeper.abort();
         let shared = self.shared.clone();
         let closed = tokio::task::spawn_blocking(move || {
+            shared.end_standbys();
             shared.helpers.close();
             shared.cgroups.close();
             if let Some(Err(error)) = shared.outbound.as_ref().filter(|_| !leave_running).map(Outbound::close) {

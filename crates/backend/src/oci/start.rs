@@ -1,55 +1,39 @@
 //! Starts one container of an instance, and reaches its ports.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use homerun_model::instance::{ContainerSpec, InstanceSpec, InstanceState};
+use homerun_model::instance::{InstanceSpec, InstanceState};
+use homerun_model::names::InstanceId;
 use tokio::net::TcpStream;
 
+use super::helpers::Helper;
+use super::image::ResolvedImage;
 use super::network::{self, Namespace};
 use super::process::{self, ProcessId, Watched};
 use super::record::ContainerRecord;
+use super::sandbox::Last;
 use super::{ID_BASE, Shared, job};
 use crate::probe::Dial;
 
-/// Makes one container. Blocks.
+/// Makes one container, or wakes it if it stands by. Blocks.
 pub(super) fn start(
     shared: &Shared,
     spec: &InstanceSpec,
     index: usize,
     join: Option<i32>,
 ) -> Result<(ProcessId, Watched), String> {
-    let container: &ContainerSpec = &spec.containers[index];
-    let image = shared
-        .images
-        .get(&container.image)
-        .ok_or_else(|| job::JobError::NoImage(container.image.clone()).to_string())?;
+    let image = image(shared, spec, index)?;
     let folder = shared.records.folder(&spec.id);
-    let around = job::Surroundings {
-        spec,
-        image: &image,
-        gpus: &shared.gpus,
-        folder: &folder,
-        volumes: &shared.volumes.join(spec.id.as_str()),
-        seccomp: &shared.seccomp,
-        id_base: ID_BASE,
-        machine: shared.machine,
-        join,
+    let around = job::Surroundings { join, ..surroundings(shared, (spec, &spec.id), &image, &folder) };
+    let standby = shared.lock().get_mut(&spec.id).and_then(|instance| instance.standby.as_mut()?.container(index));
+    let woken = standby.map(|helper| wake(shared, index, &around, helper));
+    let pid = match woken {
+        Some(Ok(pid)) => pid,
+        // What went wrong may be the sandbox's fault: made anew, it says.
+        _ => make(shared, index, &around)?,
     };
-    let (job, limits) = job::make(index, &around).map_err(|error| error.to_string())?;
-    let helper = shared.helpers.take().map_err(|error| format!("no helper process can be started: {error}"))?;
-    let recorded = |error: io::Error| format!("the instance cannot be recorded: {error}");
-    let cgroup = helper.cgroup.clone();
-    // Before anything runs, so that a homerun that ends now can be cleaned up after.
-    shared
-        .update(&spec.id, true, |instance| {
-            instance.record.containers.push(ContainerRecord { index, cgroup, process: None });
-            if join.is_none() {
-                instance.record.observed.stamps.prepared = Some(chrono::Utc::now());
-            }
-        })
-        .map_err(recorded)?;
-    let pid = helper.make(&shared.cgroups, &limits, &job).inspect_err(|_| reap_children_of_dead_helpers(shared))?;
     let process = ProcessId::of(pid);
     let watched = process.ok_or(io::ErrorKind::NotFound.into()).and_then(|process| Watched::new(process, true));
     let (Some(process), Ok(watched)) = (process, watched) else {
@@ -67,12 +51,82 @@ pub(super) fn start(
                 instance.record.observed.stamps.started = Some(chrono::Utc::now());
             }
         })
-        .map_err(recorded)?;
+        .map_err(|error| unrecorded(&error))?;
     Ok((process, watched))
 }
 
+/// A container's image.
+pub(super) fn image(shared: &Shared, spec: &InstanceSpec, index: usize) -> Result<ResolvedImage, String> {
+    let name = &spec.containers[index].image;
+    shared.images.get(name).ok_or_else(|| job::JobError::NoImage(name.clone()).to_string())
+}
+
+/// What containers of an instance are made from; its folders are named after the id.
+pub(super) fn surroundings<'a>(
+    shared: &'a Shared,
+    (spec, id): (&'a InstanceSpec, &InstanceId),
+    image: &'a ResolvedImage,
+    folder: &'a Path,
+) -> job::Surroundings<'a> {
+    job::Surroundings {
+        spec,
+        image,
+        gpus: &shared.gpus,
+        folder,
+        volumes: shared.volumes.join(id.as_str()),
+        seccomp: &shared.seccomp,
+        id_base: ID_BASE,
+        machine: shared.machine,
+        join: None,
+        stands_by: false,
+    }
+}
+
+fn make(shared: &Shared, index: usize, around: &job::Surroundings<'_>) -> Result<i32, String> {
+    let (job, limits) = job::make(index, around).map_err(|error| error.to_string())?;
+    let helper = shared.helpers.take().map_err(|error| format!("no helper process can be started: {error}"))?;
+    record(shared, index, around, helper.cgroup.clone())?;
+    helper.make(&shared.cgroups, &limits, &job).inspect_err(|_| reap_children_of_dead_helpers(shared))
+}
+
+fn wake(shared: &Shared, index: usize, around: &job::Surroundings<'_>, helper: Helper) -> Result<i32, String> {
+    let cgroup = helper.cgroup.clone();
+    record(shared, index, around, cgroup.clone())?;
+    let gpu = around.spec.containers[index].gpu.then(|| job::gpu_part(index, around)).transpose();
+    let woken = gpu.map_err(|error| error.to_string()).and_then(|gpu| {
+        let (part, devices) = gpu.unzip();
+        let limited = devices.map_or(Ok(()), |devices| shared.cgroups.allow_devices(&cgroup, &devices));
+        limited.map_err(|error| format!("the GPU's devices cannot be allowed: {error}"))?;
+        helper.complete(&shared.cgroups, &Last { gpu: part })
+    });
+    let outcome = shared.update(&around.spec.id, false, |instance| match &woken {
+        Ok(_) => instance.record.observed.stamps.woken = true,
+        Err(_) => drop(instance.record.containers.pop()),
+    });
+    if let Err(error) = &woken {
+        tracing::debug!(instance = %around.spec.id, error, "a sandbox that stood by cannot be used");
+        reap_children_of_dead_helpers(shared);
+    }
+    outcome.map_err(|error| unrecorded(&error)).and(woken)
+}
+
+/// Records a container before anything of it runs, so that a homerun that ends now can be cleaned up after.
+fn record(shared: &Shared, index: usize, around: &job::Surroundings<'_>, cgroup: String) -> Result<(), String> {
+    let added = shared.update(&around.spec.id, true, |instance| {
+        instance.record.containers.push(ContainerRecord { index, cgroup, process: None });
+        if around.join.is_none() {
+            instance.record.observed.stamps.prepared = Some(chrono::Utc::now());
+        }
+    });
+    added.map_err(|error| unrecorded(&error))
+}
+
+fn unrecorded(error: &io::Error) -> String {
+    format!("the instance cannot be recorded: {error}")
+}
+
 /// The child of a helper that was killed has become this process's, and nobody watches it.
-fn reap_children_of_dead_helpers(shared: &Shared) {
+pub(super) fn reap_children_of_dead_helpers(shared: &Shared) {
     let watched: Vec<i32> = {
         let instances = shared.lock();
         let containers = instances.values().flat_map(|instance| &instance.record.containers);

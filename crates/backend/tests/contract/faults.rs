@@ -23,15 +23,20 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// The helper that waits for the next start.
-async fn helper() -> Pid {
+/// The processes that make containers, or wait to.
+pub fn helpers() -> Vec<u32> {
     let is_helper = |pid: &u32| {
         let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         arguments.split(|byte| *byte == 0).any(|argument| argument == b"__container-helper")
     };
+    leaks::descendants(std::process::id()).into_iter().filter(is_helper).collect()
+}
+
+/// The helper that waits for the next start.
+async fn helper() -> Pid {
     let begun = Instant::now();
     loop {
-        if let Some(pid) = leaks::descendants(std::process::id()).into_iter().find(is_helper) {
+        if let Some(pid) = helpers().first().copied() {
             return Pid::from_raw(pid as i32);
         }
         assert!(begun.elapsed() < PATIENCE, "no helper is started ahead of need");

@@ -26,6 +26,7 @@ mod images;
 mod leaks;
 mod oci;
 mod restart;
+mod standby;
 mod world;
 
 use std::panic::AssertUnwindSafe;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     tests.extend(confinement::tests());
     tests.extend(faults::tests());
     tests.extend(health::tests());
+    tests.extend(standby::tests());
     tests.extend(restart::tests());
     tests.retain(|test| filters.is_empty() || filters.iter().any(|filter| test.name.contains(filter)));
     println!("running {} tests", tests.len());

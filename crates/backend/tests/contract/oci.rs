@@ -155,7 +155,6 @@ async fn the_file_system_is_writable_and_forgotten() {
     world.end().await;
 }
 
-/// An instance with a sidecar that starts first, serves on port 9100 and shares a volume.
 async fn containers_of_an_instance_share_network_and_volumes() {
     let world = World::oci().await;
     let spec = with_sidecar(&world).await;

@@ -41,6 +41,8 @@ pub fn child_main_if_asked() -> bool {
         let backend = open(Path::new(&arguments[2]), Arc::new(Lines::default())).await;
         let image = pinned(backend.as_ref(), PLAIN).await;
         println!("opened");
+        // One that nobody will use.
+        backend.stand_by(vec![instance("never", with_env(&image, "COLOR", "none"))]);
         for number in 0..count {
             let deaf = with_env(&image, "IGNORE_TERM", "1");
             let made = if arguments[4] == "deaf" { deaf } else { container(&image) };

@@ -237,7 +237,7 @@ pub async fn plain(world: &World) -> ContainerSpec {
     container(&images::pinned(world.backend.as_ref(), images::PLAIN).await)
 }
 
-/// An instance whose app comes after a sidecar, with a volume that only the app may write.
+/// An instance with a sidecar that starts first and serves on port 9100, and a volume that only the app may write.
 pub async fn with_sidecar(world: &World) -> InstanceSpec {
     let image = images::pinned(world.backend.as_ref(), images::PLAIN).await;
     let mount = |sub_path: Option<&str>, read_only| VolumeMount {

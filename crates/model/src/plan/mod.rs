@@ -5,5 +5,6 @@ mod give_way;
 pub mod place;
 pub mod rollout;
 pub mod scale;
+pub mod standby;
 pub mod start;
 pub mod status;

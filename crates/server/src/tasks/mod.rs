@@ -6,3 +6,4 @@ mod back_off;
 mod pull;
 pub mod reconcile;
 mod routes;
+mod standby;

@@ -23,6 +23,7 @@ use homerun_model::revision::{Phase, Revision};
 use homerun_model::service::Service;
 
 use super::pull::Pulls;
+use super::standby::Standby;
 use super::{back_off, routes};
 use crate::ids;
 use crate::platform::{LiveState, Platform};
@@ -39,6 +40,7 @@ pub struct Reconcile {
     /// Services that the next pass looks at even if nobody changes them.
     unsettled: BTreeSet<ServiceKey>,
     pulls: Pulls,
+    standby: Standby,
     /// Instances whose end or readiness has been noted already.
     noted: BTreeSet<InstanceId>,
 }
@@ -69,6 +71,7 @@ impl Reconcile {
             feed: platform.store.feed(),
             unsettled: BTreeSet::new(),
             pulls: Pulls::default(),
+            standby: Standby::default(),
             noted: BTreeSet::new(),
         }
     }
@@ -117,6 +120,7 @@ impl Reconcile {
         for intent in &intents {
             routes::publish(platform, intent, &instances);
         }
+        self.standby.pass(platform, &instances);
         self.unsettled = unsettled(platform, &intents, &instances);
         finish_deletions(platform, keys, &intents, &instances)
     }
@@ -247,7 +251,7 @@ fn intent<'a>(live: &LiveState, revision: &'a Revision, instances: &[ObservedIns
 }
 
 /// Revisions that may have instances: those being proven and those that their service addresses.
-fn wanted_revisions(intent: &ServiceIntent) -> impl Iterator<Item = &Revision> {
+pub(super) fn wanted_revisions(intent: &ServiceIntent) -> impl Iterator<Item = &Revision> {
     let service = &intent.service.value;
     intent.revisions().filter(|revision| {
         service.deleted_at.is_none() && (revision.phase == Phase::Deploying || addresses(service, revision))

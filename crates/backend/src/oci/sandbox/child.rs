@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, dup2, execve, pivot_root, sethostname, setsid};
 
-use super::job::{Hook, Job};
+use super::job::{Hold, Hook, Job};
 use super::users::{self, Account};
 use super::{confine, parent, rooted};
 
@@ -36,9 +36,12 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 const BUNDLE: &str = "/mnt";
 const NONE: Option<&str> = None;
 
+/// What the child says when it has come to its program and stands by.
+pub(super) const READY: [u8; 1] = [0];
+
 /// What the child was born with.
 pub(super) struct Pipes {
-    /// A byte arrives when the ids are mapped.
+    /// A byte arrives when the ids are mapped, and another when the program is to run.
     pub go: OwnedFd,
     /// Takes what goes wrong; exec closes it.
     pub outcome: OwnedFd,
@@ -48,21 +51,24 @@ pub(super) struct Pipes {
 
 /// Becomes the container's program, or tells why not and ends.
 pub(super) fn run(job: &Job, first: bool, pipes: Pipes, filter: &[u8]) -> ! {
-    let Pipes { go, outcome, logs } = pipes;
-    let mut byte = [0];
-    let message = match nix::unistd::read(go.as_raw_fd(), &mut byte) {
-        Ok(1) => match become_program(job, first, &logs, filter) {
-            Ok(never) => match never {},
-            Err(message) => message,
-        },
-        _ => "the helper has ended".to_owned(),
+    let message = match wait(&pipes.go).and_then(|()| become_program(job, first, &pipes, filter)) {
+        Ok(never) => match never {},
+        Err(message) => message,
     };
-    parent::tell(outcome, &message);
+    parent::tell(pipes.outcome, &message);
     // SAFETY: _exit ends the process at once, without running what belongs to the parent.
     unsafe { libc::_exit(127) }
 }
 
-fn become_program(job: &Job, first: bool, logs: &[File; 2], filter: &[u8]) -> Result<std::convert::Infallible, String> {
+/// Waits for the helper's word.
+fn wait(go: &OwnedFd) -> Result<(), String> {
+    match nix::unistd::read(go.as_raw_fd(), &mut [0]) {
+        Ok(1) => Ok(()),
+        _ => Err("the helper has ended".to_owned()),
+    }
+}
+
+fn become_program(job: &Job, first: bool, pipes: &Pipes, filter: &[u8]) -> Result<std::convert::Infallible, String> {
     let step = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     confine::root_of_namespace().map_err(step("no root in the user namespace"))?;
     setsid().map_err(|error| format!("no session: {error}"))?;
@@ -83,12 +89,16 @@ fn become_program(job: &Job, first: bool, logs: &[File; 2], filter: &[u8]) -> Re
     hide(root.as_fd()).map_err(step("/proc cannot be masked"))?;
     let account = users::find(root.as_fd(), &job.user)?;
     let cwd = working_folder(root.as_fd(), &job.cwd)?;
-    standard_streams(root.as_fd(), logs).map_err(step("the standard streams cannot be opened"))?;
+    standard_streams(root.as_fd(), &pipes.logs).map_err(step("the standard streams cannot be opened"))?;
     nix::unistd::fchdir(cwd.as_raw_fd()).map_err(|error| format!("{} cannot be entered: {error}", job.cwd))?;
     drop((cwd, root));
     let program = Program::prepare(job, &account)?;
     confine::reset_signals().map_err(step("the signals cannot be reset"))?;
     confine::confine(&account, filter).map_err(step("the container cannot be confined"))?;
+    if job.hold == Hold::BeforeProgram {
+        nix::unistd::write(&pipes.outcome, &READY).map_err(|error| format!("the helper has ended: {error}"))?;
+    }
+    wait(&pipes.go)?;
     program.exec()
 }
 

@@ -37,6 +37,37 @@ pub(in crate::oci) struct Job {
     pub id: String,
     /// Most open files.
     pub open_files: u64,
+    /// How far the container is made at once.
+    pub hold: Hold,
+}
+
+/// Where the helper answers [`Answer::Prepared`] and waits for [`Last`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::oci) enum Hold {
+    /// Nowhere: the program is to run at once.
+    Nowhere,
+    /// Where the GPU's files come in: which GPU it gets is not known yet.
+    BeforeGpu,
+    /// Where all is ready for the program.
+    BeforeProgram,
+}
+
+/// What a helper that waits is told in the end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::oci) struct Last {
+    /// For a container with a GPU.
+    pub gpu: Option<GpuPart>,
+}
+
+/// What a GPU adds to a container.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(in crate::oci) struct GpuPart {
+    /// The whole environment, as [`Job::env`].
+    pub env: Vec<String>,
+    /// What of the host appears besides.
+    pub binds: Vec<Bind>,
+    /// Programs of the GPU's driver to run before the container's.
+    pub hooks: Vec<Hook>,
 }
 
 /// A file, folder or device of the host inside the container.
@@ -78,6 +109,11 @@ pub(in crate::oci) struct Hook {
 /// What a helper answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::oci) enum Answer {
+    /// The container is made as far as [`Job::hold`] says.
+    Prepared {
+        /// Its process id on the host, if it has a process yet.
+        pid: Option<i32>,
+    },
     /// The program runs.
     Started {
         /// Its process id on the host.

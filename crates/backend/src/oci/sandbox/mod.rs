@@ -16,6 +16,9 @@
 //! reads the outcome from a pipe that exec closes, answers, ends
 //! ```
 //!
+//! A container that stands by is made up to its program, or up to its GPU where it has one ([`job::Hold`]); its
+//! helper and its child wait there for one more message. If homerun ends instead, so do both.
+//!
 //! All mounts live in the private namespace of the helper and its child, so the host never sees one and
 //! none can be left behind, however anything ends.
 
@@ -26,9 +29,11 @@ mod parent;
 mod rooted;
 mod users;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, StdinLock, Write};
 
-pub(super) use job::{Answer, Bind, BindKind, Hook, Job};
+use serde::de::DeserializeOwned;
+
+pub(super) use job::{Answer, Bind, BindKind, GpuPart, Hold, Hook, Job, Last};
 
 /// The hidden argument.
 pub(super) const HELPER: &str = "__container-helper";
@@ -44,19 +49,45 @@ pub fn helper_main_if_asked() {
         eprintln!("homerun: a container's helper cannot be set apart from its origin: {error}");
         std::process::exit(1);
     }
-    let mut text = Vec::new();
-    // An empty job: homerun has ended and needs this helper no more.
-    if std::io::stdin().read_to_end(&mut text).is_err() || text.is_empty() {
-        std::process::exit(0);
-    }
-    let answer = match serde_json::from_slice::<Job>(&text) {
-        Ok(job) => match parent::make(&job) {
+    let mut homerun = Homerun { messages: std::io::stdin().lock() };
+    let answer = match homerun.hear::<Job>() {
+        // homerun has ended and needs this helper no more.
+        Ok(None) => std::process::exit(0),
+        Ok(Some(job)) => match parent::make(job, &mut homerun) {
             Ok(pid) => Answer::Started { pid },
             Err(message) => Answer::Failed { message },
         },
-        Err(error) => Answer::Failed { message: format!("the helper cannot read its job: {error}") },
+        Err(message) => Answer::Failed { message },
     };
-    let line = serde_json::to_string(&answer).map(|text| text + "\n");
-    let written = line.is_ok_and(|line| std::io::stdout().write_all(line.as_bytes()).is_ok());
-    std::process::exit(if written { 0 } else { 1 });
+    std::process::exit(if homerun.tell(&answer) { 0 } else { 1 });
+}
+
+/// The other side, which speaks in lines of JSON.
+struct Homerun {
+    messages: StdinLock<'static>,
+}
+
+impl Homerun {
+    /// The next message; `None` if homerun has ended or let go of this helper.
+    fn hear<T: DeserializeOwned>(&mut self) -> Result<Option<T>, String> {
+        let mut line = String::new();
+        match self.messages.read_line(&mut line) {
+            Ok(0) | Err(_) => Ok(None),
+            Ok(_) => serde_json::from_str(&line)
+                .map(Some)
+                .map_err(|error| format!("the helper cannot read what it was told: {error}")),
+        }
+    }
+
+    /// Whether the answer could be written.
+    fn tell(&self, answer: &Answer) -> bool {
+        let line = serde_json::to_string(answer).map(|text| text + "\n");
+        line.is_ok_and(|line| std::io::stdout().write_all(line.as_bytes()).is_ok())
+    }
+
+    /// Says that the container is prepared, and waits for what comes last.
+    fn wait(&mut self, pid: Option<i32>) -> Result<Last, String> {
+        self.tell(&Answer::Prepared { pid });
+        self.hear()?.ok_or_else(|| "it is not needed any more".to_owned())
+    }
 }

@@ -11,8 +11,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{chdir, chown, pipe2};
 
-use super::job::{Bind, BindKind, Job};
-use super::{child, confine, rooted};
+use super::job::{Bind, BindKind, GpuPart, Hold, Job, Last};
+use super::{Homerun, child, confine, rooted};
 
 /// Devices that every container has.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -24,9 +24,18 @@ const NONE: Option<&str> = None;
 ///
 /// # Errors
 /// A sentence. Nothing is left then: the mounts end with this process, and the child was ended.
-pub(super) fn make(job: &Job) -> Result<i32, String> {
-    let root = root_file_system(job)?;
-    let logs = [open_log(job, "stdout")?, open_log(job, "stderr")?];
+pub(super) fn make(mut job: Job, homerun: &mut Homerun) -> Result<i32, String> {
+    let root = root_file_system(&job)?;
+    // Before it waits: the folder's name changes when a container that stands by is given to an instance.
+    let logs = [open_log(&job, "stdout")?, open_log(&job, "stderr")?];
+    if job.hold == Hold::BeforeGpu {
+        let Last { gpu } = homerun.wait(None)?;
+        let GpuPart { env, binds, hooks } = gpu.unwrap_or_default();
+        bind_all(&root, &binds, job.id_base)?;
+        (job.env, job.hooks) = (env, hooks);
+    }
+    let job = &job;
+    describe_bundle(job, &root)?;
     let filter = fs::read(&job.seccomp).map_err(|error| format!("the system call filter cannot be read: {error}"))?;
     // The score counts for the child and everything it starts: containers go before the host's services.
     let _ = fs::write("/proc/self/oom_score_adj", "500");
@@ -41,7 +50,7 @@ pub(super) fn make(job: &Job) -> Result<i32, String> {
     // the mounts; the path there may lead through folders that the child's user cannot enter.
     chdir(&rooted::path(&root)).map_err(|error| format!("the root file system cannot be entered: {error}"))?;
     drop(root);
-    clone(job, joined.is_some(), logs, &filter)
+    clone(job, joined.is_some(), (logs, &filter), homerun)
 }
 
 /// Mounts everything that comes from the host, in a mount namespace that only this process and its child
@@ -64,16 +73,18 @@ fn root_file_system(job: &Job) -> Result<OwnedFd, String> {
     overlay(job, &upper, &work, &merged).map_err(|error| format!("the image's layers cannot be mounted: {error}"))?;
     let root = File::open(&merged).map_err(|error| format!("the root file system cannot be opened: {error}"))?.into();
     devices(&root, owner).map_err(|error| format!("/dev cannot be made: {error}"))?;
-    for bind in &job.binds {
-        bind_one(&root, bind, owner)
-            .map_err(|error| format!("{} cannot be mounted at {}: {error}", bind.source.display(), bind.target))?;
-    }
-    if !job.hooks.is_empty() {
-        let bundle = serde_json::json!({ "ociVersion": "1.0.2", "root": { "path": MERGED } });
-        fs::write(place.join("config.json"), bundle.to_string())
-            .map_err(|error| format!("the description for the GPU driver's hooks cannot be written: {error}"))?;
-    }
+    bind_all(&root, &job.binds, owner)?;
     Ok(root)
+}
+
+/// What the GPU driver's hooks read about the container.
+fn describe_bundle(job: &Job, root: &OwnedFd) -> Result<(), String> {
+    if job.hooks.is_empty() {
+        return Ok(());
+    }
+    let bundle = serde_json::json!({ "ociVersion": "1.0.2", "root": { "path": MERGED } });
+    fs::write(rooted::path(root).join("../config.json"), bundle.to_string())
+        .map_err(|error| format!("the description for the GPU driver's hooks cannot be written: {error}"))
 }
 
 /// Layers are named relative to their folder, so that many fit into the one page that mount takes.
@@ -173,6 +184,13 @@ fn devices(root: &OwnedFd, owner: u32) -> io::Result<()> {
     Ok(())
 }
 
+fn bind_all(root: &OwnedFd, binds: &[Bind], owner: u32) -> Result<(), String> {
+    binds.iter().try_for_each(|bind| {
+        bind_one(root, bind, owner)
+            .map_err(|error| format!("{} cannot be mounted at {}: {error}", bind.source.display(), bind.target))
+    })
+}
+
 fn bind_one(root: &OwnedFd, bind: &Bind, owner: u32) -> io::Result<()> {
     let below = bind.below.as_deref().map(|below| folder_below(&bind.source, below)).transpose()?;
     let source = below.as_ref().map_or_else(|| bind.source.clone(), rooted::path);
@@ -228,7 +246,7 @@ fn join(pid: i32) -> io::Result<()> {
 }
 
 /// Starts the child in its namespaces and waits until its program runs.
-fn clone(job: &Job, joined: bool, logs: [File; 2], filter: &[u8]) -> Result<i32, String> {
+fn clone(job: &Job, joined: bool, (logs, filter): ([File; 2], &[u8]), homerun: &mut Homerun) -> Result<i32, String> {
     let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|error| format!("no pipe: {error}"));
     let ((go_read, go_write), (outcome_read, outcome_write)) = (pipe()?, pipe()?);
     let mut flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP;
@@ -246,16 +264,25 @@ fn clone(job: &Job, joined: bool, logs: [File; 2], filter: &[u8]) -> Result<i32,
         }
         pid if pid > 0 => {
             drop((go_read, outcome_write, logs));
-            let outcome = release(job, joined, pid as i32, go_write.as_fd()).map_or_else(Some, |()| None);
+            let outcome = File::from(outcome_read);
+            let problem = map_ids(job, joined, pid as i32).and_then(|()| {
+                if job.hold != Hold::BeforeProgram {
+                    return release(go_write.as_fd(), b"gg");
+                }
+                release(go_write.as_fd(), b"g")?;
+                stand_by(pid as i32, &outcome, homerun)?;
+                release(go_write.as_fd(), b"g")
+            });
+            let problem = problem.err();
             drop(go_write);
-            settle(pid as i32, outcome, outcome_read)
+            settle(pid as i32, problem, outcome)
         }
         _ => Err(format!("no process: {}", io::Error::last_os_error())),
     }
 }
 
-/// Gives the child its ids and lets it go on.
-fn release(job: &Job, joined: bool, pid: i32, go: BorrowedFd<'_>) -> Result<(), String> {
+/// Gives the child its ids.
+fn map_ids(job: &Job, joined: bool, pid: i32) -> Result<(), String> {
     if !joined {
         let map = format!("0 {} 65536", job.id_base);
         for name in ["uid_map", "gid_map"] {
@@ -263,23 +290,49 @@ fn release(job: &Job, joined: bool, pid: i32, go: BorrowedFd<'_>) -> Result<(), 
                 .map_err(|error| format!("{name} cannot be written: {error}"))?;
         }
     }
-    nix::unistd::write(go, b"g").map(drop).map_err(|error| format!("the container's process has ended: {error}"))
+    Ok(())
+}
+
+/// Lets the child go on, once per byte.
+fn release(go: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), String> {
+    nix::unistd::write(go, bytes).map(drop).map_err(|error| format!("the container's process has ended: {error}"))
+}
+
+/// Waits until the child has come to its program, and then until it is wanted.
+fn stand_by(pid: i32, mut outcome: &File, homerun: &mut Homerun) -> Result<(), String> {
+    let mut first = [0];
+    match outcome.read(&mut first) {
+        Ok(1) if first == child::READY => {}
+        Ok(1) => {
+            let mut rest = String::from_utf8_lossy(&first).into_owned();
+            let _ = outcome.read_to_string(&mut rest);
+            return Err(rest);
+        }
+        _ => return Err("the container's process has ended".to_owned()),
+    }
+    homerun.wait(Some(pid)).map(drop)
 }
 
 /// Waits for exec, which closes the pipe, or for what went wrong; then the child is ended and reaped.
-fn settle(pid: i32, problem: Option<String>, outcome: OwnedFd) -> Result<i32, String> {
+fn settle(pid: i32, problem: Option<String>, mut outcome: File) -> Result<i32, String> {
+    if let Some(problem) = problem {
+        return Err(give_up(pid, problem));
+    }
     let mut message = String::new();
-    let read = File::from(outcome).read_to_string(&mut message);
-    let problem = problem
-        .or_else(|| (!message.is_empty()).then_some(message))
-        .or_else(|| read.err().map(|error| error.to_string()));
-    let Some(problem) = problem else {
-        return Ok(pid);
-    };
+    let read = outcome.read_to_string(&mut message);
+    match (read, message.is_empty()) {
+        (Ok(_), true) => Ok(pid),
+        (Ok(_), false) => Err(give_up(pid, message)),
+        (Err(error), _) => Err(give_up(pid, error.to_string())),
+    }
+}
+
+/// Ends and reaps the child.
+fn give_up(pid: i32, problem: String) -> String {
     let pid = nix::unistd::Pid::from_raw(pid);
     let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
     let _ = nix::sys::wait::waitpid(pid, None);
-    Err(problem)
+    problem
 }
 
 /// Tells the parent what went wrong.
