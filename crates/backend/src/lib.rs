@@ -66,6 +66,10 @@ pub trait Backend: Send + Sync + 'static {
     /// What an instance uses of the CPU; `None` if it does not run or cannot be measured.
     fn cpu(&self, id: &InstanceId) -> Option<CpuUse>;
 
+    /// Gives a ready instance its CPU, or takes nearly all of it away until it is given back, is probed or stops.
+    /// Quick; ignored for unknown instances.
+    fn set_cpu(&self, id: &InstanceId, allocated: bool);
+
     /// Changes whenever [`list`](Backend::list) would answer differently.
     fn changes(&self) -> watch::Receiver<u64>;
 

@@ -19,6 +19,28 @@ const MOST_HEAD: usize = 8 << 10;
 pub(crate) trait Dial: Sync {
     /// Connects.
     fn dial(&self, port: u16) -> impl Future<Output = io::Result<TcpStream>> + Send;
+
+    /// A probe begins: the container needs its CPU until it [`ends`](Self::ends).
+    fn begins(&self);
+
+    /// The probe has ended.
+    fn ends(&self);
+}
+
+/// A probe that is under way.
+struct Probing<'a, D: Dial>(&'a D);
+
+impl<'a, D: Dial> Probing<'a, D> {
+    fn new(dial: &'a D) -> Self {
+        dial.begins();
+        Self(dial)
+    }
+}
+
+impl<D: Dial> Drop for Probing<'_, D> {
+    fn drop(&mut self) {
+        self.0.ends();
+    }
 }
 
 fn seconds(value: Option<u32>, default: u32) -> Duration {
@@ -116,6 +138,7 @@ impl<'a> Readiness<'a> {
 
 async fn once(check: &Check, port: u16, dial: &impl Dial, timeout: Duration) -> Result<(), String> {
     let given = |own: &Option<u32>| own.and_then(|own| u16::try_from(own).ok()).unwrap_or(port);
+    let _probing = Probing::new(dial);
     let tried = async {
         match check {
             Check::Tcp { port } => dial.dial(given(port)).await.map(drop).map_err(|error| reason(&error)),

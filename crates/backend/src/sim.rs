@@ -307,6 +307,10 @@ impl Backend for SimBackend {
         Some(CpuUse::new(&observed.spec, u64::MAX, ran.mul_f64(millis as f64 / 1000.0)))
     }
 
+    fn set_cpu(&self, _id: &InstanceId, _allocated: bool) {
+        // The CPU that simulated instances say they use is that of their requests.
+    }
+
     fn memory(&self) -> Option<Memory> {
         None
     }

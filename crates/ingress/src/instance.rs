@@ -1,7 +1,7 @@
 //! An instance as ingress knows it: its count of requests and its connections.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use homerun_model::Timestamp;
@@ -10,7 +10,7 @@ use homerun_model::names::InstanceId;
 use homerun_model::receipt::Receipt;
 
 use crate::route::Endpoint;
-use crate::upstream::Connections;
+use crate::upstream::{Connect, Connections};
 
 /// One instance. It outlives its being published for as long as a request is on it.
 pub(crate) struct Instance {
@@ -22,7 +22,25 @@ pub(crate) struct Instance {
     /// When the last lease ended, in milliseconds since 1970; 0 before the first.
     last_busy: AtomicI64,
     published: AtomicBool,
+    /// `None` for one that always has its CPU.
+    rest: Option<Rest>,
     pub(crate) connections: Connections,
+}
+
+/// Whether an instance without requests has lost its CPU.
+struct Rest {
+    /// Set before the count of leases is looked at, and looked at after that was raised: so either who gives it a
+    /// request sees that it rests, or who wants it to rest sees the request.
+    rests: AtomicBool,
+    /// Held while its CPU is given or taken.
+    change: Mutex<()>,
+}
+
+impl Default for Rest {
+    /// Nobody here knows whether it rests, so its first request asks for its CPU.
+    fn default() -> Self {
+        Self { rests: AtomicBool::new(true), change: Mutex::new(()) }
+    }
 }
 
 impl Instance {
@@ -34,6 +52,7 @@ impl Instance {
             in_flight: AtomicU32::new(0),
             last_busy: AtomicI64::new(0),
             published: AtomicBool::new(true),
+            rest: endpoint.throttled.then(Rest::default),
             connections: Connections::new(keep_alive),
         }
     }
@@ -56,7 +75,30 @@ impl Instance {
     }
 
     pub(crate) fn begin_lease(&self) {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        // In one order with looking at whether it rests.
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Takes its CPU, unless it has a request.
+    pub(crate) fn rest(&self, connect: &dyn Connect) {
+        let Some(rest) = &self.rest else { return };
+        let _changing = rest.change.lock().unwrap_or_else(PoisonError::into_inner);
+        rest.rests.store(true, Ordering::SeqCst);
+        if self.in_flight.load(Ordering::SeqCst) > 0 {
+            // It may have been set before, and then its CPU is gone.
+            connect.set_cpu(&self.id, true);
+            rest.rests.store(false, Ordering::SeqCst);
+        } else {
+            connect.set_cpu(&self.id, false);
+        }
+    }
+
+    /// Gives it its CPU, if that is gone. Who calls this has a lease.
+    pub(crate) fn work(&self, connect: &dyn Connect) {
+        let Some(rest) = self.rest.as_ref().filter(|rest| rest.rests.load(Ordering::SeqCst)) else { return };
+        let _changing = rest.change.lock().unwrap_or_else(PoisonError::into_inner);
+        connect.set_cpu(&self.id, true);
+        rest.rests.store(false, Ordering::SeqCst);
     }
 
     /// When the last lease ended, if there was one.

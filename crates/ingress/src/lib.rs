@@ -193,6 +193,15 @@ impl Ingress {
         known.map_or(0, |instance| instance.in_flight())
     }
 
+    /// Takes the CPU of an instance that is published as throttled and has no request. Its next request gives it back
+    /// before it is sent.
+    pub fn rest(&self, instance: &InstanceId) {
+        let known = self.registry().instances.get(instance).and_then(Weak::upgrade);
+        if let Some(instance) = known {
+            instance.rest(&*self.connect);
+        }
+    }
+
     /// When an instance ended its last request, if it ever had one.
     pub fn last_busy(&self, instance: &InstanceId) -> Option<Timestamp> {
         let known = self.registry().instances.get(instance).and_then(Weak::upgrade);

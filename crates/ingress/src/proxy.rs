@@ -218,6 +218,7 @@ impl Ingress {
         let Some(mut request) = slot.take() else {
             return Err(TryError::Sent(Failure::ConnectionLost));
         };
+        instance.work(&*self.connect);
         let protocol = instance.ingress().protocol;
         headers::address(&mut request, host, path, protocol);
         if let Some((name, _)) = upgrade

@@ -73,6 +73,8 @@ pub struct Endpoint {
     pub ingress: IngressPort,
     /// How long its start took.
     pub receipt: Receipt,
+    /// Whether it has CPU only while it has requests: see [`Ingress::rest`](crate::Ingress::rest).
+    pub throttled: bool,
 }
 
 /// Why no instance can take a request. The status codes are `respond`'s business.

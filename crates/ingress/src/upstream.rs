@@ -20,7 +20,7 @@ use crate::body::RequestBody;
 use crate::instance::Instance;
 use crate::settings::Settings;
 
-/// Opens connections to instances.
+/// Reaches instances.
 #[async_trait]
 pub trait Connect: Send + Sync + 'static {
     /// Opens a connection to a port of an instance.
@@ -28,6 +28,10 @@ pub trait Connect: Send + Sync + 'static {
     /// # Errors
     /// What `connect` says; `NotFound` for an instance that does not run.
     async fn connect(&self, instance: &InstanceId, port: u16) -> io::Result<TcpStream>;
+
+    /// Gives an instance its CPU, or takes it away. Is asked before a request is sent to an instance that rests, and
+    /// so must be quick.
+    fn set_cpu(&self, instance: &InstanceId, allocated: bool);
 }
 
 /// Why there is no connection. Nothing of the request has been sent.

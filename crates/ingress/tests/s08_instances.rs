@@ -39,6 +39,32 @@ async fn s08_an_instance_taken_away_serves_out_its_requests_and_gets_no_new_one(
 }
 
 #[tokio::test]
+async fn s05_an_instance_that_rests_has_its_cpu_before_it_has_a_request() {
+    let bench = Arc::new(bench().await);
+    let (gate, address) = Gate::serve().await;
+    bench.instance("i1", address);
+    let mut route = revision(80, &["i1"]);
+    route.endpoints[0].throttled = true;
+    bench.publish(table("r1", route));
+    let cpu = || -> Vec<bool> { bench.machines.cpu.lock().unwrap().iter().map(|(_, allocated)| *allocated).collect() };
+    let first = begin(&bench, "/first", "r1").await;
+    until("it is inside", || gate.inside.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(cpu(), [true], "nobody knows what an earlier homerun has left");
+    bench.ingress.rest(&"i1".into());
+    assert_eq!(cpu(), [true, true], "it serves");
+    gate.let_go(2);
+    in_time("the first", first).await.unwrap();
+    bench.ingress.rest(&"i1".into());
+    assert_eq!(cpu(), [true, true, false]);
+    for _ in 0..2 {
+        let next = begin(&bench, "/next", "r1").await;
+        in_time("the next", next).await.unwrap();
+        gate.let_go(1);
+    }
+    assert_eq!(cpu(), [true, true, false, true], "once is enough");
+}
+
+#[tokio::test]
 async fn s08_the_least_loaded_instance_is_taken_and_the_first_among_equals() {
     let bench = Arc::new(bench().await);
     let (gate, address) = Gate::serve().await;

@@ -227,6 +227,10 @@ impl Connect for Doors {
     async fn connect(&self, instance: &InstanceId, port: u16) -> io::Result<TcpStream> {
         self.backend.connect(instance, port).await
     }
+
+    fn set_cpu(&self, instance: &InstanceId, allocated: bool) {
+        self.backend.set_cpu(instance, allocated);
+    }
 }
 
 impl Doors {

@@ -42,13 +42,7 @@ impl Health {
         let ready = self.shared.lock().get(&self.spec.id).and_then(|instance| instance.record.observed.stamps.ready);
         let left = ready.map_or(STARTUP_BOOST, |ready| ready + STARTUP_BOOST - chrono::Utc::now());
         tokio::time::sleep(left.to_std().unwrap_or_default()).await;
-        let known = self.shared.lock().get(&self.spec.id).map(|instance| instance.record.containers.clone());
-        for container in known.unwrap_or_default() {
-            let millis = self.spec.containers[container.index].cpu.millis().min(self.shared.machine.cpu_millis);
-            if let Err(error) = self.shared.cgroups.limit_cpu(&container.cgroup, millis) {
-                tracing::warn!(instance = %self.spec.id, %error, "the CPU boost of its start cannot be ended");
-            }
-        }
+        self.shared.set_cpu(&self.spec.id, |_| {});
     }
 
     fn container(&self, index: usize) -> (&ContainerSpec, u16) {
@@ -58,7 +52,7 @@ impl Health {
 
     fn dialer(&self) -> Dialer {
         let network = self.shared.lock().get(&self.spec.id).and_then(|instance| instance.network.clone());
-        Dialer { shared: self.shared.clone(), network }
+        Dialer { shared: self.shared.clone(), network, id: self.spec.id.clone() }
     }
 
     /// A container that is not alive any more ends its instance.

@@ -111,7 +111,7 @@ pub(super) fn make(index: usize, around: &Surroundings<'_>) -> Result<(Job, Limi
     let config = &around.image.config;
     let mut limits = Limits {
         memory_bytes: container.memory.bytes().min(around.machine.memory_bytes),
-        cpu_millis: container.startup_cpu.unwrap_or(container.cpu).millis().min(around.machine.cpu_millis),
+        cpu_millis: first_cpu_millis(container, around.machine),
         devices: Vec::new(),
     };
     let mut binds = network_files(around.folder).map_err(JobError::Folder)?;
@@ -161,6 +161,11 @@ pub(super) fn gpu_part(index: usize, around: &Surroundings<'_>) -> Result<(GpuPa
         prefer_compat(&mut env);
     }
     Ok((GpuPart { env, binds: gpu_binds(&spec), hooks: gpu_hooks(&spec) }, gpu_rules(&spec)))
+}
+
+/// Thousandths of a CPU that a container may use while it starts.
+pub(super) fn first_cpu_millis(container: &ContainerSpec, machine: Machine) -> u64 {
+    container.startup_cpu.unwrap_or(container.cpu).millis().min(machine.cpu_millis)
 }
 
 /// Makes the folder of a container, with its standard streams, if it is not there.

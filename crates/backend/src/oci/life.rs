@@ -116,6 +116,10 @@ impl Life {
                 self.become_ready();
             }
         }
+        if adopted {
+            // It may have rested when the earlier homerun ended.
+            self.shared.set_cpu(&self.spec.id, |_| {});
+        }
         let health = Health { shared: self.shared.clone(), spec: self.spec.clone() };
         self.probers = health.watch(&self.events.0);
         let event = tokio::select! {
@@ -167,7 +171,7 @@ impl Life {
             }
         }
         let network = self.shared.lock().get(&self.spec.id).and_then(|instance| instance.network.clone());
-        let dial = Dialer { shared: self.shared.clone(), network };
+        let dial = Dialer { shared: self.shared.clone(), network, id: self.spec.id.clone() };
         let spec = self.spec.clone();
         let probes = wave.iter().filter_map(|index| {
             let container = &spec.containers[*index];
@@ -332,6 +336,8 @@ impl Life {
             instance.record.observed.stamps.stopping.get_or_insert(now);
             instance.record.kill_at.get_or_insert(now + grace);
         });
+        // It has its CPU while it ends.
+        self.shared.set_cpu(&self.spec.id, |_| {});
         let deadline = Instant::now() + grace;
         for wave in self.spec.clone().start_waves.iter().rev() {
             let mut asked: Vec<_> = self.containers.iter_mut().filter(|(index, _)| wave.contains(index)).collect();

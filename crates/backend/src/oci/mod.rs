@@ -8,12 +8,14 @@
 //! | `helpers`, `sandbox` | the process that makes a container |
 //! | `standby` | sandboxes made ahead of need |
 //! | `health` | the probes of an instance that is ready, and the end of its CPU boost |
+//! | `cpu` | how much CPU an instance has at the moment |
 //! | `cgroup`, `seccomp` | what a container may use and do |
 //! | `network` | connections into instances |
 //! | `outbound` | their way to the outside |
 //! | `record`, `process` | what survives homerun |
 
 mod cgroup;
+mod cpu;
 mod health;
 mod helpers;
 pub mod image;
@@ -50,6 +52,7 @@ use tokio::task::JoinHandle;
 use crate::gpu::{Device, Driver, GpuSetting, Gpus, SimulationError};
 use crate::{Backend, CpuUse, LocalImage, LogSink, PullError, PulledImage};
 use cgroup::Cgroups;
+use cpu::CpuState;
 use helpers::Helpers;
 use image::{ImageError, ImageStore, ImportOptions, PullSummary};
 use job::Machine;
@@ -142,6 +145,7 @@ struct Instance {
     network: Option<Namespace>,
     /// The sandbox that it took over, as far as it is not in use yet.
     standby: Option<Standby>,
+    cpu: CpuState,
     /// How long containers get between SIGTERM and SIGKILL, once the instance is asked to stop.
     stop: watch::Sender<Option<Duration>>,
 }
@@ -240,7 +244,7 @@ impl Shared {
                 first.filter(|process| process.exists()).and_then(|process| network::of_process(process.pid).ok());
             tracing::info!(instance = %id, "found from an earlier homerun");
             let stop = watch::Sender::new(record.grace_left(chrono::Utc::now()));
-            self.lock().insert(id.clone(), Instance { record, network, standby: None, stop });
+            self.lock().insert(id.clone(), Instance { record, network, standby: None, cpu: CpuState::default(), stop });
             if !over {
                 tokio::spawn(self.clone().live(id, true));
             }
@@ -291,7 +295,8 @@ impl Backend for OciBackend {
         }
         self.shared.records.save(&record).inspect_err(|_| self.shared.records.remove(&id))?;
         let standby = self.shared.take_standby(&record.observed.spec);
-        let instance = Instance { record, network: None, standby, stop: watch::Sender::new(None) };
+        let (cpu, stop) = (CpuState::default(), watch::Sender::new(None));
+        let instance = Instance { record, network: None, standby, cpu, stop };
         if self.shared.lock().insert(id.clone(), instance).is_none() {
             tokio::spawn(self.shared.clone().live(id, false));
         }
@@ -329,6 +334,10 @@ impl Backend for OciBackend {
         let record = self.shared.lock().get(id)?.record.clone();
         let times = record.containers.iter().map(|container| self.shared.cgroups.cpu_time(&container.cgroup));
         Some(CpuUse::new(&record.observed.spec, self.shared.machine.cpu_millis, times.sum::<Option<_>>()?))
+    }
+
+    fn set_cpu(&self, id: &InstanceId, allocated: bool) {
+        self.shared.set_cpu(id, |cpu| cpu.rests = !allocated);
     }
 
     fn memory(&self) -> Option<Memory> {

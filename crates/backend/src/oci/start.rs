@@ -34,6 +34,7 @@ pub(super) fn start(
         // What went wrong may be the sandbox's fault: made anew, it says.
         _ => make(shared, index, &around)?,
     };
+    let limit = job::first_cpu_millis(&spec.containers[index], shared.machine);
     let process = ProcessId::of(pid);
     let watched = process.ok_or(io::ErrorKind::NotFound.into()).and_then(|process| Watched::new(process, true));
     let (Some(process), Ok(watched)) = (process, watched) else {
@@ -45,6 +46,7 @@ pub(super) fn start(
             if let Some(container) = instance.record.containers.last_mut() {
                 container.process = Some(process);
             }
+            instance.cpu.begin(index, limit);
             if network.is_some() {
                 instance.network = network;
                 instance.record.observed.state = InstanceState::Starting;
@@ -139,11 +141,20 @@ pub(super) fn reap_children_of_dead_helpers(shared: &Shared) {
 pub(super) struct Dialer {
     pub(super) shared: Arc<Shared>,
     pub(super) network: Option<Namespace>,
+    pub(super) id: InstanceId,
 }
 
 impl Dial for Dialer {
     async fn dial(&self, port: u16) -> io::Result<TcpStream> {
         let network = self.network.clone().ok_or(io::ErrorKind::NotFound)?;
         self.shared.sockets.connect(network, port).await
+    }
+
+    fn begins(&self) {
+        self.shared.set_cpu(&self.id, |cpu| cpu.probes += 1);
+    }
+
+    fn ends(&self) {
+        self.shared.set_cpu(&self.id, |cpu| cpu.probes -= 1);
     }
 }

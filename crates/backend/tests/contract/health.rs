@@ -10,7 +10,7 @@ use homerun_model::quantity::Cpu;
 
 use crate::Test;
 use crate::images::{PLAIN, pinned};
-use crate::world::{PATIENCE, World, container, instance, with_sidecar};
+use crate::world::{PATIENCE, World, container, instance, with_env, with_sidecar};
 
 /// The tests.
 pub fn tests() -> Vec<Test> {
@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("health::a_failing_readiness_probe_is_told_until_it_passes", readiness),
         Test::new("health::containers_stop_in_the_reverse_order_of_their_start", reverse),
         Test::new("health::the_cpu_boost_ends_after_the_start", boost),
+        Test::new("health::an_instance_that_rests_has_nearly_no_cpu_but_when_it_is_probed_and_ends", rests),
     ]
 }
 
@@ -99,8 +100,53 @@ async fn boost() {
     world.end().await;
 }
 
+async fn rests() {
+    let world = World::oci().await;
+    let image = pinned(world.backend.as_ref(), PLAIN).await;
+    let probe = Probe {
+        check: Check::Http { path: Some("/env".to_owned()), port: None, headers: Vec::new() },
+        initial_delay_seconds: None,
+        timeout_seconds: Some(1),
+        period_seconds: Some(1),
+        failure_threshold: Some(1),
+        success_threshold: None,
+    };
+    let burns = ContainerSpec { liveness_probe: Some(probe), ..with_env(&image, "BURN", "1") };
+    let (burning, probed) = (instance("burning", with_env(&image, "BURN", "1")), instance("probed", burns));
+    world.ready(&burning).await;
+    assert!(used(&world, &burning.id).await > Duration::from_millis(100), "it burns what it can get");
+    world.backend.set_cpu(&burning.id, false);
+    world.backend.set_cpu(&burning.id, false);
+    assert_eq!(limits(&world), [1_000]);
+    // What it had of the period in which its CPU was taken is its own.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(used(&world, &burning.id).await < Duration::from_millis(30), "a hundredth");
+    world.backend.set_cpu(&burning.id, true);
+    assert_eq!(limits(&world), [100_000]);
+    assert!(used(&world, &burning.id).await > Duration::from_millis(100), "and again all that it can get");
+
+    world.ready(&probed).await;
+    world.backend.set_cpu(&probed.id, false);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(world.observed(&probed.id).map(|observed| observed.state), Some(InstanceState::Ready), "it is probed");
+    world.backend.set_cpu(&burning.id, false);
+    let begun = Instant::now();
+    world.backend.stop(&burning.id, Duration::from_secs(10)).await;
+    world.wait_for(&burning.id, InstanceState::is_over).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "it has its CPU while it ends");
+    world.end().await;
+}
+
+/// CPU time of an instance in half a second.
+async fn used(world: &World, id: &InstanceId) -> Duration {
+    let time = || world.backend.cpu(id).expect("it runs").time;
+    let before = time();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    time() - before
+}
+
 /// Microseconds of CPU that containers may use in 100 ms, of those that have a limit.
-fn limits(world: &World) -> Vec<u64> {
+pub fn limits(world: &World) -> Vec<u64> {
     let tops = crate::leaks::cgroups(&crate::leaks::of(world.folder.path(), world.before.clone()));
     let containers = tops.iter().filter_map(|top| std::fs::read_dir(top).ok()).flatten().flatten();
     let quota = |folder: std::path::PathBuf| {

@@ -46,6 +46,11 @@ fn main() {
         eprintln!("exiting with {code}");
         std::process::exit(code.parse().expect("EXIT_AT_START is a number"));
     }
+    if var("BURN").is_some() {
+        std::thread::spawn(|| loop {
+            std::hint::spin_loop();
+        });
+    }
     let port = var("PORT").unwrap_or_else(|| "8080".to_owned());
     let listen = var("LISTEN").unwrap_or_else(|| format!("0.0.0.0:{port}"));
     let listener = TcpListener::bind(&listen).expect("listen");

@@ -12,6 +12,7 @@ use homerun_model::instance::{Failure, InstanceState};
 use homerun_model::names::InstanceId;
 
 use crate::Test;
+use crate::health::limits;
 use crate::images::{self, PLAIN, pinned};
 use crate::world::{Lines, World, container, instance, open, runtime, with_env};
 
@@ -51,6 +52,8 @@ pub fn child_main_if_asked() -> bool {
         while !backend.list().iter().all(|instance| instance.state == InstanceState::Ready) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // The next homerun must give them their CPU back.
+        backend.list().iter().for_each(|instance| backend.set_cpu(&instance.spec.id, false));
         println!("ready");
         // Until standard input ends, which asks to leave the instances running.
         let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await.expect("no panic");
@@ -120,6 +123,9 @@ async fn adopted() {
     let list = world.backend.list();
     assert_eq!(list.len(), 2);
     assert!(list.iter().all(|instance| instance.state == InstanceState::Ready), "{list:?}");
+    // Adopting begins at once and takes a moment.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(limits(&world), [100_000, 100_000], "they rested");
     for observed in list {
         let id = observed.spec.id.clone();
         world.body(&id, "/say?text=still-here").await;

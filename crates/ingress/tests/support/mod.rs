@@ -60,6 +60,8 @@ pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub struct Machines {
     addresses: Mutex<HashMap<InstanceId, SocketAddr>>,
     pub connections: AtomicUsize,
+    /// Whose CPU was given or taken, in this order.
+    pub cpu: Mutex<Vec<(InstanceId, bool)>>,
 }
 
 #[async_trait]
@@ -69,6 +71,10 @@ impl Connect for Machines {
         let stream = TcpStream::connect(address.ok_or(io::ErrorKind::NotFound)?).await?;
         self.connections.fetch_add(1, Ordering::SeqCst);
         Ok(stream)
+    }
+
+    fn set_cpu(&self, instance: &InstanceId, allocated: bool) {
+        self.cpu.lock().unwrap().push((instance.clone(), allocated));
     }
 }
 
@@ -204,7 +210,12 @@ pub fn service(name: &str) -> ServiceKey {
 }
 
 pub fn endpoint(instance: &str, protocol: Protocol) -> Endpoint {
-    Endpoint { instance: instance.into(), ingress: IngressPort { port: 8080, protocol }, receipt: receipt() }
+    Endpoint {
+        instance: instance.into(),
+        ingress: IngressPort { port: 8080, protocol },
+        receipt: receipt(),
+        throttled: false,
+    }
 }
 
 /// The receipt of a start that took 1 ms to be recorded, 8 to be created and 6 to be ready.

@@ -8,3 +8,4 @@ pub mod scale;
 pub mod standby;
 pub mod start;
 pub mod status;
+pub mod throttle;

@@ -1,4 +1,5 @@
-//! Writes how many instances each revision should have. It starts and stops nothing.
+//! Writes how many instances each revision should have, and takes the CPU of those that rest. It starts and stops
+//! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,9 +9,10 @@ use chrono::TimeDelta;
 use homerun_backend::CpuUse;
 use homerun_ingress::Load;
 use homerun_model::Timestamp;
-use homerun_model::instance::ObservedInstance;
+use homerun_model::instance::{InstanceState, ObservedInstance};
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use homerun_model::plan::scale::{Sample, ScaleSpec, ScaleState, Target, scale};
+use homerun_model::plan::throttle;
 use homerun_model::revision::{Phase, Revision};
 
 use crate::platform::Platform;
@@ -31,6 +33,8 @@ pub struct Autoscale {
     addressed: BTreeMap<ServiceKey, Vec<RevisionKey>>,
     /// Those of the specs that want instances without any request.
     kept: BTreeSet<RevisionKey>,
+    /// Those of the specs whose instances have CPU only when they need it.
+    throttled: BTreeSet<RevisionKey>,
     /// Of the revisions that have something to decide.
     states: BTreeMap<RevisionKey, ScaleState>,
     /// What instances have used when they were last measured.
@@ -54,6 +58,7 @@ impl Autoscale {
             specs: BTreeMap::new(),
             addressed: BTreeMap::new(),
             kept: BTreeSet::new(),
+            throttled: BTreeSet::new(),
             states: BTreeMap::new(),
             cpu: BTreeMap::new(),
         }
@@ -93,6 +98,9 @@ impl Autoscale {
                 continue;
             };
             let instances = running.remove(&key).unwrap_or_default();
+            if self.throttled.contains(&key) {
+                instances.iter().for_each(|instance| rest(platform, instance, now));
+            }
             let sample = self.sample(platform, (&key, &spec), loads.get(&key), &instances);
             let seed = || ScaleState::seeded(u32::try_from(instances.len()).unwrap_or(u32::MAX), now);
             let (state, scaled) = scale(&spec, self.states.remove(&key).unwrap_or_else(seed), &sample, now);
@@ -162,6 +170,7 @@ impl Autoscale {
         for revision in changed.iter().filter_map(|service| self.addressed.remove(service)).flatten() {
             self.specs.remove(&revision);
             self.kept.remove(&revision);
+            self.throttled.remove(&revision);
         }
         for intent in platform.store.intents(&changed) {
             let service = &intent.service.value;
@@ -176,10 +185,25 @@ impl Autoscale {
                 if spec.min > 0 {
                     self.kept.insert(revision.key.clone());
                 }
+                if throttle::is_throttled(revision) {
+                    self.throttled.insert(revision.key.clone());
+                }
                 self.specs.insert(revision.key.clone(), spec);
                 addressed.push(revision.key.clone());
             }
             self.addressed.insert(service.key.clone(), addressed);
         }
+    }
+}
+
+/// Takes the CPU of an instance that has had nothing to do for a while.
+fn rest(platform: &Platform, instance: &ObservedInstance, now: Timestamp) {
+    let id = &instance.spec.id;
+    let (InstanceState::Ready, Some(ready)) = (&instance.state, instance.stamps.ready) else {
+        return;
+    };
+    let last_used = platform.ingress.last_busy(id).map_or(ready, |busy| busy.max(ready));
+    if throttle::rests(platform.ingress.in_flight(id), last_used, now) {
+        platform.ingress.rest(id);
     }
 }

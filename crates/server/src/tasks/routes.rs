@@ -10,7 +10,7 @@ use homerun_model::condition::{self, ConditionType};
 use homerun_model::iam;
 use homerun_model::instance::{InstanceState, ObservedInstance};
 use homerun_model::names::RevisionKey;
-use homerun_model::plan::status;
+use homerun_model::plan::{status, throttle};
 use homerun_model::receipt::Receipt;
 use homerun_model::revision::{Phase, Revision};
 use homerun_model::service::Service;
@@ -87,6 +87,7 @@ fn revision_route(
             instance: instance.spec.id.clone(),
             ingress: instance.spec.ingress.clone(),
             receipt: Receipt::of(instance.spec.decided_at, &instance.stamps),
+            throttled: throttle::is_throttled(revision),
         })
         .collect();
     let timeout = Duration::from_secs(u64::from(template.timeout_seconds.unwrap_or(300)));
