@@ -13,8 +13,8 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, exit};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ const HELP: &str = "\
 /instance                  id made at start, pid, uptime and requests served, as JSON
 /echo                      the request's body, piece by piece as it arrives
 /sleep?ms=N                answers after N ms
+/count                     begins to count as fast as it can, and says how far it is
 /stream?chunks=N&ms=M      N chunks, M ms apart
 /status?code=N             answers with that status
 /log?line=TEXT&stream=S    writes a line to stdout or stderr; with &times=N, N times
@@ -44,6 +45,8 @@ static REQUESTS_IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
 static REQUESTS: AtomicUsize = AtomicUsize::new(0);
 static DRAINING: AtomicBool = AtomicBool::new(false);
 static SIGNAL_SOCKET: AtomicI32 = AtomicI32::new(-1);
+static COUNTED: AtomicU64 = AtomicU64::new(0);
+static COUNTING: Once = Once::new();
 static INSTANCE: OnceLock<(String, Instant)> = OnceLock::new();
 
 fn main() {
@@ -165,6 +168,16 @@ fn answer(exchange: &mut Exchange) -> io::Result<()> {
             ])
         }
         "/echo" => echo(exchange),
+        "/count" => {
+            COUNTING.call_once(|| {
+                thread::spawn(|| {
+                    loop {
+                        COUNTED.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            });
+            exchange.text(200, &format!("{}\n", COUNTED.load(Ordering::Relaxed)))
+        }
         "/sleep" => {
             let Some(ms) = exchange.number("ms")? else {
                 return Ok(());

@@ -120,6 +120,24 @@ class Containers(unittest.TestCase):
         succeed(HOME.homerun("run", "services", "delete", "ending", "--quiet"))
         eventually("the container logged SIGTERM", lambda: "SIGTERM received" in logged("ending"))
 
+    def test_s05_cpu_outside_of_requests_is_there_only_where_the_service_has_it_so(self):
+        def counted(url):
+            return int(curl(f"{url}/count")[1])
+
+        def meanwhile(url):
+            curl(f"{url}/sleep?ms=1500")
+            begun = counted(url)
+            time.sleep(4)
+            return counted(url) - begun
+
+        always = meanwhile(HOME.deploy("always", "--max-instances", "1", "--no-cpu-throttling"))
+        usual = meanwhile(HOME.deploy("usual", "--max-instances", "1"))
+        self.assertLess(usual, 0.75 * always, "one or two of four seconds")
+        url = HOME.service("usual")["url"]
+        begun = counted(url)
+        curl(f"{url}/sleep?ms=2000")
+        self.assertGreater(counted(url) - begun, 0.25 * always, "while it has a request it has its CPU")
+
     def test_s12_what_a_container_writes_is_captured(self):
         url = HOME.service("gpu")["url"]
         curl(f"{url}/log?line=a+line+for+the+log")

@@ -149,6 +149,18 @@ class Faults(unittest.TestCase):
         succeed(apply("full", args=["again"]))
         self.assertEqual(curl(home.service("full")["url"])[0], 200)
 
+    def test_3_network(self):
+        """The kernel makes no network namespace: the limit is the machine's, so for as short as can be."""
+        limit = Path("/proc/sys/user/max_net_namespaces")
+        before = limit.read_text()
+        limit.write_text("1")
+        try:
+            self.fails("network", "the kernel makes no network namespace", "namespaces cannot be made")
+        finally:
+            limit.write_text(before)
+        self.serves("network")
+        self.clean("network")
+
     def test_4_create_start_and_probe(self):
         tcp = {**PROBE, "tcpSocket": {"port": 8080}}
         self.fails("create", "the program does not exist", "/no/such/program", command=["/no/such/program"])

@@ -67,6 +67,8 @@ pub struct Sample {
     pub last_busy: Option<Timestamp>,
     /// Instances that take requests.
     pub ready: u32,
+    /// Instances that run and take none, since their readiness probes fail.
+    pub unready: u32,
     /// CPU in use by them, each one's as a share of its limit: 1.5 if one uses all of it and another half.
     pub cpu: f64,
     /// How long starts take, if that is known.
@@ -199,7 +201,8 @@ pub fn scale(spec: &ScaleSpec, mut state: ScaleState, sample: &Sample, now: Time
     }
     // Without a request nothing is started; what is there is kept for its time.
     let idle = sample.in_flight + sample.waiting == 0;
-    let need = if idle { 0 } else { state.on_demand(spec, sample).max(state.ahead(spec)) };
+    // Instances that take no requests are no help to those who ask.
+    let need = if idle { 0 } else { state.on_demand(spec, sample).max(state.ahead(spec)) + sample.unready };
     state.note(now, need);
     state.forget(spec, now);
     let lately = state.needs.front().map_or(0, |(_, need)| *need);

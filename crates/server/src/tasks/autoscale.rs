@@ -127,10 +127,13 @@ impl Autoscale {
         instances: &[&ObservedInstance],
     ) -> Sample {
         let load = load.copied().unwrap_or_default();
-        let (ready, start) = {
+        let (ready, unready, start) = {
             let live = platform.live.lock();
             let start = live.start_seconds.get(key).map(|seconds| TimeDelta::milliseconds((seconds * 1000.0) as i64));
-            (instances.iter().copied().filter(|instance| live.is_routed(instance)).collect::<Vec<_>>(), start)
+            let stays = |i: &&&ObservedInstance| i.state == InstanceState::Ready && !live.draining.contains(&i.spec.id);
+            let (ready, unready): (Vec<&ObservedInstance>, Vec<_>) =
+                instances.iter().filter(stays).partition(|instance| live.is_routed(instance));
+            (ready, unready.len(), start)
         };
         // Low CPU ends nothing, and without a request high CPU starts nothing.
         let counts = spec.cpu_target != Target::Off && load.in_flight + load.waiting > 0;
@@ -142,6 +145,7 @@ impl Autoscale {
             arrivals: load.arrivals,
             last_busy: load.last_busy,
             ready: u32::try_from(ready.len()).unwrap_or(u32::MAX),
+            unready: u32::try_from(unready).unwrap_or(u32::MAX),
             cpu,
             start,
         }

@@ -277,7 +277,17 @@ fn clone(job: &Job, joined: bool, (logs, filter): ([File; 2], &[u8]), homerun: &
             drop(go_write);
             settle(pid as i32, problem, outcome)
         }
-        _ => Err(format!("no process: {}", io::Error::last_os_error())),
+        _ => Err(no_process(&io::Error::last_os_error())),
+    }
+}
+
+/// The kernel says "no space left" of namespaces too.
+fn no_process(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => "the container's namespaces cannot be made: the machine has as many as it may have \
+                               (the files /proc/sys/user/max_*_namespaces say how many)"
+            .to_owned(),
+        _ => format!("the container's process cannot be made: {error}"),
     }
 }
 

@@ -162,6 +162,15 @@ fn s07_a_minute_is_enough_to_remember() {
 }
 
 #[test]
+fn s07_an_instance_that_is_not_ready_is_no_help() {
+    let spec = spec(0, 3, 80);
+    let unready = Sample { unready: 1, ..busy(0, 5) };
+    assert_eq!(replay(&spec, [unready])[0].needed, 2, "one that takes requests beside it");
+    assert_eq!(replay(&spec, [Sample { unready: 3, ..unready }])[0].needed, 3, "no more than the maximum");
+    assert_eq!(replay(&spec, [Sample { waiting: 0, ..unready }])[0].needed, 0, "without a request nothing is started");
+}
+
+#[test]
 fn s07_a_service_s_instances_are_divided_by_traffic() {
     assert_eq!(divide(3, &[50, 50]), [2, 1]);
     assert_eq!(divide(10, &[34, 33, 33]), [4, 3, 3]);
