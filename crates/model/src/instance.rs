@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::billing::Steady;
 use crate::container::{Probe, Protocol, Volume, VolumeMount};
 use crate::names::{DeviceId, InstanceId, RevisionKey, ServiceName};
 use crate::quantity::{Cpu, Memory};
@@ -225,4 +226,20 @@ pub struct Stamps {
     pub stopping: Option<Timestamp>,
     /// Its last process ended.
     pub ended: Option<Timestamp>,
+    /// Those of them that the meter needs, by a clock that is never set.
+    pub steady: SteadyStamps,
+}
+
+/// The same moments by a clock that is never set: what an instance is billed for is measured by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SteadyStamps {
+    /// See [`Stamps::started`].
+    pub started: Option<Steady>,
+    /// See [`Stamps::ready`].
+    pub ready: Option<Steady>,
+    /// See [`Stamps::stopping`].
+    pub stopping: Option<Steady>,
+    /// See [`Stamps::ended`]. `None` also for an instance that is over and ended while nobody watched it.
+    pub ended: Option<Steady>,
 }

@@ -3,6 +3,7 @@
 //! Time is always a parameter. Every rule lives here once, so that the API, the console, the command
 //! line and the tests give the same answer to the same mistake.
 
+pub mod billing;
 pub mod condition;
 pub mod container;
 pub mod gpu;
