@@ -89,13 +89,15 @@ struct World {
     wall: i64,
     all: Vec<Real>,
     book: Book,
+    /// What is due since the last homerun.
+    due: Vec<Delta>,
     durable: Durable,
 }
 
 impl World {
     fn new() -> Self {
         let (book, durable) = (Book::default(), Durable::default());
-        Self { steady: 5_000_000, wall: 1_800_000_000_000, all: Vec::new(), book, durable }
+        Self { steady: 5_000_000, wall: 1_800_000_000_000, all: Vec::new(), book, due: Vec::new(), durable }
     }
 
     fn now(&self) -> Moment {
@@ -123,7 +125,8 @@ impl World {
             let over = real.ended.is_some();
             self.book.see(&real.id, &Sighting { stamps: real.stamps, over, served }, now.steady);
         }
-        let deltas = self.book.roll(now);
+        let mut deltas = std::mem::take(&mut self.due);
+        deltas.extend(self.book.roll(now));
         let changed = self.book.take_changed();
         if written {
             self.write(&deltas, &changed, now);
@@ -168,14 +171,13 @@ impl World {
     }
 
     /// The next homerun takes over.
-    fn resume(&mut self) {
+    fn resume(&mut self, same_boot: bool) {
         let present: BTreeSet<InstanceId> =
             self.all.iter().filter(|real| real.known).map(|real| real.id.clone()).collect();
-        let (book, deltas) = Book::resume(self.durable.open.clone(), self.durable.alive, &present);
-        self.book = book;
-        let changed = self.book.take_changed();
-        let alive = self.durable.alive.unwrap_or(self.now());
-        self.write(&deltas, &changed, alive);
+        let (book, deltas) = Book::resume(self.durable.open.clone(), (self.durable.alive, same_boot), &present);
+        (self.book, self.due) = (book, deltas);
+        // What it finds is durable together with its saying that it is there.
+        self.look(true);
     }
 
     fn happens(&mut self, event: &Event) {
@@ -239,7 +241,7 @@ impl World {
                     real.unseen += lasts / 2;
                 }
                 self.pass(lasts - lasts / 2);
-                self.resume();
+                self.resume(true);
             }
             Event::Down => {
                 self.die(true, 1);
@@ -249,7 +251,7 @@ impl World {
                 }
                 // The clock that is never set begins anew.
                 (self.steady, self.wall) = (60_000, self.wall + 60_000);
-                self.resume();
+                self.resume(false);
             }
             Event::Set(seconds) => self.wall += seconds * 1000,
         }

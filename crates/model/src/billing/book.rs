@@ -111,10 +111,11 @@ pub struct Book {
 impl Book {
     /// The book as an earlier homerun left it at `alive`; of its instances, those in `present` are still known to the
     /// backend. The others ended at an unknown moment, and are billed until `alive`: nobody pays for time that nobody
-    /// saw. Hands out what is due for them.
+    /// saw. Hands out what is due for them. `same_boot` says whether the machine has run ever since: else its clock
+    /// that is never set has begun anew.
     pub fn resume(
         open: BTreeMap<InstanceId, Open>,
-        alive: Option<Moment>,
+        (alive, same_boot): (Option<Moment>, bool),
         present: &BTreeSet<InstanceId>,
     ) -> (Self, Vec<Delta>) {
         let mut book = Self { rolled: alive, before: alive.map(|moment| moment.steady), ..Self::default() };
@@ -126,6 +127,9 @@ impl Book {
         let Some(alive) = alive else { return (book, Vec::new()) };
         lost.iter().for_each(|id| book.note(id, Change::Ended, alive.steady));
         let deltas = book.roll(alive);
+        if !same_boot {
+            (book.rolled, book.before) = (None, None);
+        }
         (book, deltas)
     }
 
@@ -169,7 +173,9 @@ impl Book {
             self.note(id, Change::Stopping, at);
         }
         if over {
-            self.note(id, Change::Ended, stamps.ended.or(self.before).unwrap_or(now));
+            // Nobody pays for time that nobody saw.
+            let seen = stamps.ended.or(self.before).or(stamps.stopping).or(stamps.ready).or(stamps.started);
+            self.note(id, Change::Ended, seen.unwrap_or(now));
         }
     }
 
@@ -216,7 +222,8 @@ impl Book {
         }
         let ended = self.open.iter().filter(|(_, open)| open.life.ended().is_some()).map(|(id, _)| id.clone());
         let ended: Vec<InstanceId> = ended.collect();
-        self.take(&ended, now.steady, now.hour(), &mut deltas);
+        // To their end, whichever start of the machine that was in.
+        self.take(&ended, Steady(u64::MAX), now.hour(), &mut deltas);
         self.take_idle(now.hour(), &mut deltas);
         self.rolled = Some(now);
         deltas
