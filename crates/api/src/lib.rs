@@ -11,3 +11,4 @@ pub mod resource_manager;
 pub mod run_v1;
 pub mod service_usage;
 mod strict;
+pub mod usage;
