@@ -3,6 +3,8 @@
 //!
 //! Amounts of money and quantities are decimal numbers in texts: JSON's numbers would be rounded.
 
+pub mod focus;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +89,49 @@ pub struct Credit {
     pub unit: String,
     /// What that is worth: a negative amount.
     pub cost: String,
+}
+
+/// Single instances that have ended: `/homerun/v1/projects/P/usage:instances`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instances {
+    /// For how many days they are kept.
+    pub kept_days: u32,
+    /// The newest first.
+    pub instances: Vec<Instance>,
+}
+
+/// An instance that has ended, and what it was billed for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    /// Its id.
+    pub id: String,
+    /// Its service.
+    pub service: String,
+    /// Its revision.
+    pub revision: String,
+    /// When its first container started.
+    pub started: DateTime<Utc>,
+    /// When it ended; where nobody saw that, when homerun was last there.
+    pub ended: DateTime<Utc>,
+    /// `instance` or `request`.
+    pub billing: String,
+    /// Seconds that it was billed for, to a tenth.
+    pub billed_seconds: String,
+    /// Those of them with the startup CPU boost.
+    pub boosted_seconds: String,
+    /// Requests that it was sent.
+    pub requests: u64,
+    /// Thousandths of a vCPU.
+    pub cpu_millis: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// GPUs.
+    pub gpus: u64,
+    /// Their type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_type: Option<String>,
 }
 
 /// Usage and cost in the format of the FinOps Open Cost and Usage Specification.

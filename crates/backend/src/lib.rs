@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use homerun_model::Timestamp;
+use homerun_model::billing::Steady;
 use homerun_model::instance::{InstanceSpec, ObservedInstance};
 use homerun_model::names::InstanceId;
 use homerun_model::plan::standby::Memory;
@@ -101,8 +102,17 @@ pub trait Backend: Send + Sync + 'static {
     fn images(&self) -> Vec<LocalImage>;
 
     /// Ends the backend: stops every instance and waits until nothing is left, or, with
-    /// `leave_running`, lets go of them so that the next homerun adopts them.
-    async fn shutdown(&self, leave_running: bool);
+    /// `leave_running`, lets go of them so that the next homerun adopts them. Returns the instances as they were at
+    /// their end, for they are forgotten with it.
+    async fn shutdown(&self, leave_running: bool) -> Vec<ObservedInstance>;
+}
+
+/// The time by a clock that is never set: lengths of time across restarts of homerun are measured by it. It counts from
+/// the machine's start, and stands still while the machine sleeps.
+pub fn steady() -> Steady {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    // The kernel has had this clock for as long as there are containers.
+    Steady(time.map_or(0, |time| Duration::from(time).as_millis() as u64))
 }
 
 /// What an instance uses of the CPU.

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use homerun_model::gpu::published_types;
-use homerun_model::instance::{Failure, InstanceSpec, InstanceState, ObservedInstance, Stamps};
+use homerun_model::instance::{Failure, InstanceSpec, InstanceState, ObservedInstance, Stamps, SteadyStamps};
 use homerun_model::names::InstanceId;
 use homerun_model::plan::standby::Memory;
 use homerun_model::receipt::Receipt;
@@ -90,8 +90,7 @@ impl Shared {
         self.print(&spec, LogStream::System, "simulated instance: no container runs");
         let fail = |failure| {
             self.update(&id, |instance| {
-                instance.observed.state = InstanceState::Failed(failure);
-                instance.observed.stamps.ended = Some(chrono::Utc::now());
+                end(&mut instance.observed, InstanceState::Failed(failure));
             });
         };
         if image.starts_with("sim/exits") {
@@ -112,6 +111,7 @@ impl Shared {
             instance.port = port;
             instance.observed.state = InstanceState::Ready;
             instance.observed.stamps.ready = Some(chrono::Utc::now());
+            instance.observed.stamps.steady.ready = Some(crate::steady());
         });
         if !ready {
             return;
@@ -203,6 +203,12 @@ impl Shared {
     }
 }
 
+fn end(observed: &mut ObservedInstance, state: InstanceState) {
+    observed.state = state;
+    observed.stamps.ended = Some(chrono::Utc::now());
+    observed.stamps.steady.ended = Some(crate::steady());
+}
+
 /// `ms=N` of an image's name.
 fn start_delay(image: &str) -> Duration {
     Duration::from_millis(number(image, "ms=").unwrap_or(0))
@@ -255,7 +261,8 @@ impl Backend for SimBackend {
     async fn start(&self, spec: InstanceSpec) -> io::Result<()> {
         let id = spec.id.clone();
         let now = chrono::Utc::now();
-        let stamps = Stamps { creating: Some(now), started: Some(now), ..Stamps::default() };
+        let steady = SteadyStamps { started: Some(crate::steady()), ..SteadyStamps::default() };
+        let stamps = Stamps { creating: Some(now), started: Some(now), steady, ..Stamps::default() };
         let observed = ObservedInstance {
             spec: spec.clone(),
             state: InstanceState::Starting,
@@ -282,8 +289,7 @@ impl Backend for SimBackend {
         self.shared.update(id, |instance| {
             instance.task.take().inspect(AbortHandle::abort);
             instance.port = None;
-            instance.observed.state = InstanceState::Stopped;
-            instance.observed.stamps.ended = Some(chrono::Utc::now());
+            end(&mut instance.observed, InstanceState::Stopped);
         });
     }
 
@@ -341,9 +347,15 @@ impl Backend for SimBackend {
         Vec::new()
     }
 
-    async fn shutdown(&self, _leave_running: bool) {
-        let mut instances = self.shared.lock();
-        instances.values_mut().filter_map(|instance| instance.task.take()).for_each(|task| task.abort());
-        instances.clear();
+    async fn shutdown(&self, _leave_running: bool) -> Vec<ObservedInstance> {
+        let instances = std::mem::take(&mut *self.shared.lock());
+        let ended = instances.into_values().map(|mut instance| {
+            instance.task.take().inspect(AbortHandle::abort);
+            if !instance.observed.state.is_over() {
+                end(&mut instance.observed, InstanceState::Stopped);
+            }
+            instance.observed
+        });
+        ended.collect()
     }
 }

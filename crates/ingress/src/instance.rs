@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use homerun_model::Timestamp;
+use homerun_model::billing::Served;
 use homerun_model::instance::IngressPort;
 use homerun_model::names::InstanceId;
 use homerun_model::receipt::Receipt;
 
+use crate::Notice;
+use crate::account::Account;
 use crate::route::Endpoint;
 use crate::upstream::{Connect, Connections};
 
@@ -24,6 +27,8 @@ pub(crate) struct Instance {
     published: AtomicBool,
     /// `None` for one that always has its CPU.
     rest: Option<Rest>,
+    account: Account,
+    notice: Arc<Notice>,
     pub(crate) connections: Connections,
 }
 
@@ -44,7 +49,7 @@ impl Default for Rest {
 }
 
 impl Instance {
-    pub(crate) fn new(endpoint: &Endpoint, keep_alive: Duration) -> Self {
+    pub(crate) fn new(endpoint: &Endpoint, keep_alive: Duration, notice: Arc<Notice>) -> Self {
         Self {
             id: Arc::new(endpoint.instance.clone()),
             ingress: endpoint.ingress.clone(),
@@ -53,6 +58,8 @@ impl Instance {
             last_busy: AtomicI64::new(0),
             published: AtomicBool::new(true),
             rest: endpoint.throttled.then(Rest::default),
+            account: Account::default(),
+            notice,
             connections: Connections::new(keep_alive),
         }
     }
@@ -74,9 +81,24 @@ impl Instance {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    pub(crate) fn begin_lease(&self) {
+    /// Whether it is the only lease.
+    pub(crate) fn begin_lease(&self) -> bool {
         // In one order with looking at whether it rests.
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let first = self.in_flight.fetch_add(1, Ordering::SeqCst) == 0;
+        if first {
+            self.account.begin();
+        }
+        first
+    }
+
+    /// Counts a request that is sent to it.
+    pub(crate) fn count_request(&self) {
+        self.account.count();
+    }
+
+    /// What it has served since this was last asked.
+    pub(crate) fn take_served(&self) -> Served {
+        self.account.take()
     }
 
     /// Takes its CPU, unless it has a request.
@@ -109,7 +131,11 @@ impl Instance {
     /// How many leases are left.
     pub(crate) fn end_lease(&self, now: Timestamp) -> u32 {
         self.last_busy.store(now.timestamp_millis(), Ordering::Release);
-        self.in_flight.fetch_sub(1, Ordering::AcqRel) - 1
+        let left = self.in_flight.fetch_sub(1, Ordering::AcqRel) - 1;
+        if left == 0 {
+            self.account.end();
+        }
+        left
     }
 
     pub(crate) fn is_published(&self) -> bool {
@@ -119,5 +145,15 @@ impl Instance {
     /// Whether new requests may come; while not, connections are not kept when their request is over.
     pub(crate) fn set_published(&self, published: bool) {
         self.published.store(published, Ordering::Release);
+    }
+}
+
+impl Drop for Instance {
+    /// Leaves what nobody has asked for yet.
+    fn drop(&mut self) {
+        let served = self.take_served();
+        if served != Served::default() {
+            self.notice.left().served.push((InstanceId::clone(&self.id), served));
+        }
     }
 }

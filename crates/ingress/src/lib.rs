@@ -4,6 +4,7 @@
 //! [`ServiceRoutes`] and reads [`Load`]s; ingress asks nobody but [`Connect`] and [`Authorize`].
 
 mod accept;
+mod account;
 mod admit;
 mod body;
 mod headers;
@@ -24,9 +25,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use homerun_model::Timestamp;
+use homerun_model::billing::Served;
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use tokio::sync::watch;
 
+pub use account::Usage;
 pub use admit::{Authorize, Invocation};
 pub use observe::{Observe, Outcome, RequestRecord};
 pub use pool::Load;
@@ -57,11 +60,17 @@ struct Notice {
     signal: watch::Sender<u64>,
     /// The pools that had something to do lately: see [`Ingress::sample`].
     awake: Mutex<HashSet<Arc<RevisionKey>>>,
+    /// What those have served who are gone: see [`Ingress::take_usage`].
+    left: account::Left,
 }
 
 impl Notice {
     fn awake(&self) -> MutexGuard<'_, HashSet<Arc<RevisionKey>>> {
         self.awake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn left(&self) -> MutexGuard<'_, Usage> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,12 +90,12 @@ struct Published {
 }
 
 impl Registry {
-    fn instance(&mut self, endpoint: &Endpoint, keep_alive: Duration) -> Arc<Instance> {
+    fn instance(&mut self, endpoint: &Endpoint, keep_alive: Duration, notice: &Arc<Notice>) -> Arc<Instance> {
         let known = self.instances.get(&endpoint.instance).and_then(Weak::upgrade);
         if let Some(instance) = known.filter(|instance| *instance.ingress() == endpoint.ingress) {
             return instance;
         }
-        let instance = Arc::new(Instance::new(endpoint, keep_alive));
+        let instance = Arc::new(Instance::new(endpoint, keep_alive, notice.clone()));
         self.instances.insert(endpoint.instance.clone(), Arc::downgrade(&instance));
         instance
     }
@@ -107,7 +116,11 @@ impl Ingress {
             settings,
             table: RwLock::default(),
             registry: Mutex::default(),
-            notice: Arc::new(Notice { signal: watch::Sender::new(0), awake: Mutex::default() }),
+            notice: Arc::new(Notice {
+                signal: watch::Sender::new(0),
+                awake: Mutex::default(),
+                left: account::Left::default(),
+            }),
         })
     }
 
@@ -122,8 +135,8 @@ impl Ingress {
         let mut published = HashMap::with_capacity(routes.revisions.len());
         let mut removed = Vec::new();
         for (key, route) in routes.revisions {
-            let instances =
-                route.endpoints.iter().map(|endpoint| registry.instance(endpoint, self.settings.keep_alive)).collect();
+            let mut instance = |endpoint| registry.instance(endpoint, self.settings.keep_alive, &self.notice);
+            let instances = route.endpoints.iter().map(&mut instance).collect();
             let pool = registry.pools.entry(key.clone()).or_insert_with(|| {
                 Arc::new(Pool::new(key.clone(), route.clone(), self.notice.clone(), self.settings.max_waiting))
             });
@@ -191,6 +204,27 @@ impl Ingress {
     pub fn in_flight(&self, instance: &InstanceId) -> u32 {
         let known = self.registry().instances.get(instance).and_then(Weak::upgrade);
         known.map_or(0, |instance| instance.in_flight())
+    }
+
+    /// What has been served since this was last asked, whether those who served it are still published or not.
+    pub fn take_usage(&self) -> Usage {
+        let registry = self.registry();
+        let awake: Vec<Arc<RevisionKey>> = self.notice.awake().iter().cloned().collect();
+        let pools: Vec<Arc<Pool>> = awake.iter().filter_map(|key| registry.pools.get(&**key).cloned()).collect();
+        let instances: Vec<_> =
+            registry.instances.iter().filter_map(|(id, i)| Some((id.clone(), i.upgrade()?))).collect();
+        drop(registry);
+        let mut usage = Usage {
+            served: instances.iter().map(|(id, instance)| (id.clone(), instance.take_served())).collect(),
+            idle: pools.iter().map(|pool| (RevisionKey::clone(pool.key()), pool.take_idle())).collect(),
+        };
+        drop(instances);
+        let left = std::mem::take(&mut *self.notice.left());
+        usage.served.extend(left.served);
+        usage.idle.extend(left.idle);
+        usage.served.retain(|(_, served)| *served != Served::default());
+        usage.idle.retain(|(_, millis)| *millis > 0);
+        usage
     }
 
     /// Takes the CPU of an instance that is published as throttled and has no request. Its next request gives it back

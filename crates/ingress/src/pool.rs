@@ -20,6 +20,7 @@ use homerun_model::names::{InstanceId, RevisionKey};
 use tokio::sync::oneshot;
 
 use crate::Notice;
+use crate::account::Idle;
 use crate::instance::Instance;
 use crate::route::{Refusal, RevisionRoute};
 
@@ -66,6 +67,9 @@ struct State {
     queue: BTreeMap<u64, Waiter>,
     next_ticket: u64,
     in_flight: u32,
+    /// Instances that have a request, published or not.
+    busy: u32,
+    idle: Idle,
     last_busy: Option<Timestamp>,
     vanished: bool,
 }
@@ -143,6 +147,8 @@ impl Pool {
             queue: BTreeMap::new(),
             next_ticket: 0,
             in_flight: 0,
+            busy: 0,
+            idle: Idle::default(),
             last_busy: None,
             vanished: false,
         };
@@ -237,6 +243,10 @@ impl Pool {
         let left = instance.end_lease(now);
         state.in_flight -= 1;
         state.last_busy = Some(now);
+        if left == 0 {
+            state.busy -= 1;
+            state.count_idle();
+        }
         let drained = left == 0 && !instance.is_published();
         let answers = state.grant(self);
         drop(state);
@@ -256,6 +266,7 @@ impl Pool {
         let removed = state.replace_instances(instances);
         state.route = route;
         state.vanished = false;
+        state.count_idle();
         let mut answers = state.grant(self);
         if let Some(refusal) = state.route.refuse_now.clone() {
             let refused = std::mem::take(&mut state.queue).into_values();
@@ -272,10 +283,20 @@ impl Pool {
         let mut state = self.lock();
         state.vanished = true;
         let removed = state.replace_instances(Vec::new());
+        state.count_idle();
+        let idle = state.idle.take();
         let rerouted = std::mem::take(&mut state.queue).into_values();
         drop(state);
+        if idle > 0 {
+            self.notice.left().idle.push((RevisionKey::clone(&self.key), idle));
+        }
         send(rerouted.map(|waiter| (waiter.answer, Err(NoLease::Rerouted))).collect());
         removed
+    }
+
+    /// Milliseconds for which instances were kept and idle, all of them together, since this was last asked.
+    pub(crate) fn take_idle(&self) -> u64 {
+        self.lock().idle.take()
     }
 
     /// Whether it has nothing to do and had nothing for a moment, long enough for whoever samples to have
@@ -320,10 +341,25 @@ impl State {
             .iter()
             .filter(|instance| instance.in_flight() < concurrency)
             .min_by_key(|instance| (avoid.is_some_and(|id| **instance.id() == *id), instance.in_flight()))?;
-        instance.begin_lease();
-        self.in_flight += 1;
         let (timeout, instance) = (self.route.timeout, instance.clone());
+        let first = instance.begin_lease();
+        self.in_flight += 1;
+        if first {
+            self.busy += 1;
+            self.count_idle();
+        }
         Some(Lease { pool: pool.clone(), instance, timeout, cold_start: false })
+    }
+
+    /// Whenever what it is made from has changed.
+    fn count_idle(&mut self) {
+        let missing = self.route.kept.saturating_sub(self.busy) as usize;
+        // Most have no minimum, and need not be counted.
+        let there = match missing {
+            0 => 0,
+            _ => self.instances.iter().filter(|instance| instance.in_flight() == 0).take(missing).count(),
+        };
+        self.idle.set(there as u64);
     }
 
     /// Leases for those who wait, first come first served, as far as slots are free.

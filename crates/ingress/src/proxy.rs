@@ -219,6 +219,7 @@ impl Ingress {
             return Err(TryError::Sent(Failure::ConnectionLost));
         };
         instance.work(&*self.connect);
+        instance.count_request();
         let protocol = instance.ingress().protocol;
         headers::address(&mut request, host, path, protocol);
         if let Some((name, _)) = upgrade

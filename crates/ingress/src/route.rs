@@ -51,6 +51,9 @@ pub struct RevisionRoute {
     pub concurrency: u32,
     /// How long a request may take, from the moment an instance takes it to the end of the response.
     pub timeout: Duration,
+    /// Instances that a minimum keeps and that cost something while they have nothing to do: see
+    /// [`Usage::idle`](crate::Usage::idle).
+    pub kept: u32,
     /// The instances that are ready. One that is missing here gets no new request from the moment
     /// [`Ingress::publish`](crate::Ingress::publish) returns; those it serves go on.
     pub endpoints: Vec<Endpoint>,

@@ -30,7 +30,7 @@ use crate::names::{GpuType, ProjectId, Region, RevisionName, ServiceName};
 
 pub use book::{Book, Delta, Moment, Open, Sighting};
 pub use life::{Busy, Change, Life, Served, Used};
-pub use money::Money;
+pub use money::{Money, Rate};
 
 /// Milliseconds of the step that time is billed in.
 pub const STEP_MILLIS: u64 = 100;

@@ -170,7 +170,14 @@ impl World {
             .revisions
             .iter()
             .zip(&self.wanted)
-            .map(|(revision, wanted)| Intent { revision, wanted: *wanted, needed: *wanted, min: 0, may_start: true })
+            .map(|(revision, wanted)| Intent {
+                revision,
+                wanted: *wanted,
+                needed: *wanted,
+                min: 0,
+                may_start: true,
+                stopped: None,
+            })
             .collect();
         let idle_since = self.instances.iter().map(|instance| (instance.spec.id.clone(), at(0))).collect();
         let seen = Seen {

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use homerun_backend::gpu::GpuSetting;
+use homerun_model::billing::prices::{PriceError, Prices};
 use homerun_model::names::{Project, ProjectId, Region};
 use homerun_model::quota::QuotaSettings;
 use homerun_model::service::ServiceSettings;
@@ -47,6 +48,26 @@ pub struct Config {
     pub leave_running: bool,
     /// How much of services' logs is kept.
     pub logs: LogsConfig,
+    /// How usage is kept and what it costs.
+    pub usage: UsageConfig,
+}
+
+/// How usage is kept and what it costs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UsageConfig {
+    /// A price list to use instead of Cloud Run's; `prices/cloud-run.toml` is the pattern.
+    pub prices: Option<PathBuf>,
+    /// Whether the price list's free usage is granted.
+    pub free_tier: bool,
+    /// Days that single instances' records are kept. Roll-ups by day are kept for good.
+    pub instance_days: NonZeroU32,
+    /// Days that roll-ups by hour are kept.
+    pub hour_days: NonZeroU32,
+    /// Who sells, as exports name them.
+    pub provider: String,
+    /// Id of the account that pays, as exports name it.
+    pub billing_account: String,
 }
 
 /// How much of services' logs is kept. The oldest goes first; a deleted service's log is kept like any other.
@@ -116,6 +137,15 @@ pub enum ConfigError {
         #[source]
         source: toml::de::Error,
     },
+    /// The price list contradicts itself.
+    #[error("the price list {path} is wrong")]
+    Prices {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: PriceError,
+    },
 }
 
 impl Default for Config {
@@ -140,6 +170,7 @@ impl Default for Config {
             quotas: QuotaSettings::default(),
             leave_running: false,
             logs: LogsConfig::default(),
+            usage: UsageConfig::default(),
         }
     }
 }
@@ -153,6 +184,39 @@ impl Default for LogsConfig {
             total_mib: count(1024),
             service_mib_per_second: count(8),
         }
+    }
+}
+
+impl Default for UsageConfig {
+    fn default() -> Self {
+        let days = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self {
+            prices: None,
+            free_tier: false,
+            instance_days: days(7),
+            hour_days: days(92),
+            provider: "homerun".to_owned(),
+            billing_account: "homerun".to_owned(),
+        }
+    }
+}
+
+impl UsageConfig {
+    /// Reads the price list.
+    ///
+    /// # Errors
+    /// When the file cannot be read or the list is wrong.
+    pub fn read_prices(&self) -> Result<Prices, ConfigError> {
+        const CLOUD_RUN: &str = include_str!("../prices/cloud-run.toml");
+        let path = self.prices.clone().unwrap_or_else(|| PathBuf::from("prices/cloud-run.toml"));
+        let text = match &self.prices {
+            None => CLOUD_RUN.to_owned(),
+            Some(path) => {
+                std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?
+            }
+        };
+        let list = toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.clone(), source })?;
+        Prices::new(list).map_err(|source| ConfigError::Prices { path, source })
     }
 }
 

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod limits;
 pub mod lock;
 pub mod logs;
+pub mod meter;
 pub mod platform;
 pub mod store;
 pub mod tasks;

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use homerun_backend::Backend;
 use homerun_ingress::Ingress;
 use homerun_model::Timestamp;
+use homerun_model::billing::budget::Exceeded;
+use homerun_model::billing::prices::Prices;
 use homerun_model::gpu::GpuInventory;
 use homerun_model::instance::ObservedInstance;
 use homerun_model::names::{InstanceId, Project, ProjectId, Region, RevisionKey, ServiceKey};
@@ -18,7 +20,9 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::limits::Limits;
+use crate::meter::Meter;
 use crate::store::Store;
+use crate::tasks::budgets::Standing;
 
 /// One running homerun.
 pub struct Platform {
@@ -36,6 +40,10 @@ pub struct Platform {
     pub gpus: Gpus,
     /// The limits in force.
     pub quotas: Limits,
+    /// What counts usage.
+    pub meter: Arc<Meter>,
+    /// What usage costs.
+    pub prices: Prices,
     /// What the loops know and a restart may forget.
     pub live: Live,
     /// Port that services' URLs name.
@@ -57,6 +65,8 @@ pub struct Live {
     state: Mutex<LiveState>,
     /// Wakes the reconcile loop.
     pub reconcile: Notify,
+    /// Wakes the loop that looks at budgets.
+    pub budgets: Notify,
 }
 
 /// See [`Live`].
@@ -73,6 +83,8 @@ pub struct LiveState {
     /// When a revision with GPUs of a service was last seen being proven: it may have its GPU from the one before,
     /// whose requests wait meanwhile.
     pub proving: BTreeMap<ServiceKey, Timestamp>,
+    /// How budgets stood lately.
+    pub standings: Vec<Standing>,
     /// Seconds that starts took: a moving mean.
     pub start_seconds: BTreeMap<RevisionKey, f64>,
 }
@@ -89,6 +101,12 @@ pub struct Failures {
 }
 
 impl LiveState {
+    /// The budget that keeps instances of a service from being started, if there is one.
+    pub fn exceeded(&self, service: &ServiceKey) -> Option<&Exceeded> {
+        let covering = self.standings.iter().filter(|standing| standing.budget.covers(&standing.project, service));
+        covering.filter_map(|standing| standing.exceeded.as_ref()).next()
+    }
+
     /// Whether new requests go to an instance.
     pub fn is_routed(&self, instance: &ObservedInstance) -> bool {
         instance.takes_requests() && !self.draining.contains(&instance.spec.id)

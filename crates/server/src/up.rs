@@ -25,11 +25,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::app::{accounts, projects};
 use crate::auth::Auth;
 use crate::clock::Clock;
-use crate::config::{BackendKind, Config};
+use crate::config::{BackendKind, Config, ConfigError};
 use crate::http;
 use crate::limits::Limits;
 use crate::lock::{DirLock, LockError};
 use crate::logs::Logs;
+use crate::meter;
 use crate::platform::{Gpus, Live, Platform, service_host};
 use crate::store::{Store, StoreError, StoredProject};
 use crate::tasks;
@@ -66,6 +67,9 @@ pub enum UpError {
         #[source]
         source: io::Error,
     },
+    /// A settings file cannot be used.
+    #[error("the settings cannot be used")]
+    Config(#[from] ConfigError),
     /// The store cannot be used.
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
@@ -84,6 +88,7 @@ pub struct Up {
     pub ingress: SocketAddr,
     tasks: JoinSet<()>,
     serving: JoinHandle<()>,
+    meter: JoinHandle<()>,
     end_ingress: oneshot::Sender<()>,
     logs: Logs,
     _lock: DirLock,
@@ -100,9 +105,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
         LockError::Held(pid) => UpError::Running { path: config.data_dir.clone(), pid },
         LockError::Io(source) => data(source),
     })?;
+    let prices = config.usage.read_prices()?;
     let logs = Logs::open(&config.data_dir.join("logs"), &config.logs, &config.url.scheme, clock.clone());
     let logs = logs.map_err(data)?;
     let store = Store::open(&config.data_dir.join("homerun.db"))?;
+    let meter = meter::open(&config.data_dir)?;
     let project = config.default_project();
     let enabled_apis = config.enabled_apis.iter().cloned().collect();
     let created_at = Some(clock.now());
@@ -131,13 +138,18 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs.clone()), homerun_ingress::Settings::default());
     let url_port = config.url.port.unwrap_or(ingress_address.port());
     let live = Live::default();
-    let platform = Arc::new(Platform { config, store, backend, ingress, clock, gpus, quotas, live, url_port });
+    let platform =
+        Arc::new(Platform { config, store, backend, ingress, clock, gpus, quotas, meter, prices, live, url_port });
 
     let mut tasks = JoinSet::new();
     // Once before the first plan: else GPUs would go to whoever needs no number to want one.
     let mut autoscale = Autoscale::new(&platform);
     autoscale.pass(&platform);
+    // Before anything of what an earlier homerun left is forgotten.
+    tasks::meter::look(&platform, &platform.backend.list());
+    let meter = tokio::spawn(tasks::meter::run(platform.clone()));
     tasks.spawn(autoscale.run(platform.clone()));
+    tasks.spawn(tasks::budgets::run(platform.clone()));
     tasks.spawn(tasks::reconcile::run(platform.clone()));
     let serving = platform.ingress.clone();
     let (end_ingress, ending) = oneshot::channel::<()>();
@@ -155,7 +167,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let data_dir = &platform.config.data_dir;
     server_file::write(data_dir, &file).map_err(|source| UpError::DataDir { path: data_dir.clone(), source })?;
     let (control, ingress) = (control_address, ingress_address);
-    Ok(Up { platform, control, ingress, tasks, serving, end_ingress, logs, _lock: lock })
+    Ok(Up { platform, control, ingress, tasks, serving, meter, end_ingress, logs, _lock: lock })
 }
 
 impl Up {
@@ -167,7 +179,10 @@ impl Up {
         let _ = self.end_ingress.send(());
         let _ = self.serving.await;
         self.tasks.shutdown().await;
-        self.platform.backend.shutdown(self.platform.config.leave_running).await;
+        let mut instances = self.platform.backend.shutdown(self.platform.config.leave_running).await;
+        self.meter.abort();
+        instances.extend(self.platform.backend.list());
+        tasks::meter::look(&self.platform, &instances);
         let logs = self.logs;
         // It fails only by a panic, which has been printed.
         let _ = tokio::task::spawn_blocking(move || logs.close()).await;

@@ -62,6 +62,8 @@ struct Life {
     first: Option<ProcessId>,
     /// Gives the instance its way to the outside.
     outward: Option<JoinHandle<()>>,
+    /// Whether it ended at some time at which no homerun ran.
+    unwatched: bool,
 }
 
 impl Shared {
@@ -83,6 +85,7 @@ impl Shared {
             over: watch::Sender::new(false),
             first: None,
             outward: None,
+            unwatched: false,
         };
         let outcome = life.run(adopted).await;
         if let Err(failure) = &outcome {
@@ -157,9 +160,13 @@ impl Life {
                     self.follow(container.index, process, watched);
                 }
                 None if self.asked_to_stop() => {} // and it has ended
-                None => return Err(self.failure(Event::Exited { index: container.index, code: None })),
+                None => {
+                    self.unwatched = true;
+                    return Err(self.failure(Event::Exited { index: container.index, code: None }));
+                }
             }
         }
+        self.unwatched = self.containers.is_empty();
         Ok(true)
     }
 
@@ -254,7 +261,10 @@ impl Life {
     }
 
     fn become_ready(&mut self) {
-        self.set(InstanceState::Ready, |instance, now| instance.record.observed.stamps.ready = Some(now));
+        self.set(InstanceState::Ready, |instance, now| {
+            instance.record.observed.stamps.ready = Some(now);
+            instance.record.observed.stamps.steady.ready = Some(crate::steady());
+        });
         self.log_receipt();
         self.warn_of_loopback();
     }
@@ -334,6 +344,7 @@ impl Life {
         let grace = self.stop.borrow().unwrap_or_default();
         self.set(InstanceState::Stopping, |instance, now| {
             instance.record.observed.stamps.stopping.get_or_insert(now);
+            instance.record.observed.stamps.steady.stopping.get_or_insert_with(crate::steady);
             instance.record.kill_at.get_or_insert(now + grace);
         });
         // It has its CPU while it ends.
@@ -382,9 +393,11 @@ impl Life {
         join_all(watchers.filter(|watcher| !watcher.is_finished())).await;
         self.over.send_replace(true);
         join_all(std::mem::take(&mut self.readers)).await;
+        let steady = (!self.unwatched).then(crate::steady);
         self.set(state, |instance, now| {
             instance.network = None;
             instance.record.observed.stamps.ended = Some(now);
+            instance.record.observed.stamps.steady.ended = steady;
         });
     }
 

@@ -379,7 +379,8 @@ impl Backend for OciBackend {
         self.shared.images.list().into_iter().map(image).collect()
     }
 
-    async fn shutdown(&self, leave_running: bool) {
+    async fn shutdown(&self, leave_running: bool) -> Vec<ObservedInstance> {
+        let mut ended = Vec::new();
         if !leave_running {
             for instance in self.shared.lock().values() {
                 instance.stop.send_replace(Some(SHUTDOWN_GRACE));
@@ -389,7 +390,8 @@ impl Backend for OciBackend {
                 // The sender lives as long as `self`.
                 let _ = changes.changed().await;
             }
-            for instance in self.list() {
+            ended = self.list();
+            for instance in &ended {
                 self.remove(&instance.spec.id).await;
             }
         }
@@ -412,5 +414,6 @@ impl Backend for OciBackend {
         });
         // It fails only by a panic, which has been printed.
         let _ = closed.await;
+        ended
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn start(
                 instance.network = network;
                 instance.record.observed.state = InstanceState::Starting;
                 instance.record.observed.stamps.started = Some(chrono::Utc::now());
+                instance.record.observed.stamps.steady.started = Some(crate::steady());
             }
         })
         .map_err(|error| unrecorded(&error))?;

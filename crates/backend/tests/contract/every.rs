@@ -75,7 +75,7 @@ impl Kind {
 
     async fn end(self, world: World) {
         match self {
-            Self::Sim => world.backend.shutdown(false).await,
+            Self::Sim => drop(world.backend.shutdown(false).await),
             Self::Oci => world.end().await,
         }
     }
@@ -251,7 +251,11 @@ async fn shutdown(kind: Kind) {
     world.start(&second).await;
     let traces = matches!(kind, Kind::Oci).then(|| crate::leaks::of(world.folder.path(), world.before.clone()));
     let begun = Instant::now();
-    world.backend.shutdown(false).await;
+    let ended = world.backend.shutdown(false).await;
+    let steady = ended.iter().find(|instance| instance.spec.id == spec.id).map(|instance| instance.stamps.steady);
+    let steady = steady.expect("it is among those that ended");
+    let stamps = [steady.started, steady.ready, steady.ended];
+    assert!(stamps.iter().all(Option::is_some) && stamps.is_sorted(), "{steady:?}");
     assert!(begun.elapsed() < Duration::from_secs(30));
     assert!(world.backend.list().iter().all(|instance| instance.state.is_over()));
     assert!(world.backend.connect(&spec.id, crate::world::PORT).await.is_err());

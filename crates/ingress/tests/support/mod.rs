@@ -233,6 +233,7 @@ pub fn revision(concurrency: u32, instances: &[&str]) -> RevisionRoute {
         endpoints: instances.iter().map(|name| endpoint(name, Protocol::Http1)).collect(),
         max_wait: Duration::from_secs(10),
         refuse_now: None,
+        kept: 0,
         refuse_late: Refusal::NoInstance,
     }
 }

@@ -289,6 +289,16 @@ impl Book {
     }
 }
 
+impl Book {
+    /// Takes back what could not be written, to be asked for again.
+    pub fn put_back(&mut self, rows: Vec<(InstanceId, Open)>) {
+        for (id, open) in rows {
+            self.changed.insert(id.clone());
+            self.open.entry(id).or_insert(open);
+        }
+    }
+}
+
 impl Open {
     /// What has not been rolled up of it at `at`.
     fn due(&self, at: Steady, hour: i64) -> Delta {

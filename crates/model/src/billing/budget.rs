@@ -24,7 +24,7 @@ pub struct Budget {
     /// The amount, in the price list's currency.
     pub amount: Money,
     /// Percentages of the amount at which somebody is told.
-    #[serde(default = "usual_thresholds")]
+    #[serde(default = "Budget::usual_thresholds")]
     pub thresholds: Vec<u32>,
     /// Whether no further instances are started from the whole amount on.
     #[serde(default)]
@@ -34,15 +34,16 @@ pub struct Budget {
     pub webhook: Option<String>,
 }
 
-fn usual_thresholds() -> Vec<u32> {
-    vec![50, 90, 100]
-}
-
 const MOST_PERCENT: u32 = 1000;
 const MOST_THRESHOLDS: usize = 20;
 const LONGEST_NAME: usize = 63;
 
 impl Budget {
+    /// The thresholds of a budget that names none.
+    pub fn usual_thresholds() -> Vec<u32> {
+        vec![50, 90, 100]
+    }
+
     /// What is wrong with it.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
@@ -93,7 +94,8 @@ impl Budget {
         self.stop && self.is_reached(spent, 100)
     }
 
-    fn is_reached(&self, spent: Money, percent: u32) -> bool {
+    /// Whether this much is so many percent of the amount.
+    pub fn is_reached(&self, spent: Money, percent: u32) -> bool {
         spent.0 * 100 >= self.amount.0 * i128::from(percent)
     }
 }
@@ -120,8 +122,8 @@ impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "The request failed because budget '{}' of {} {} per month is used up and starts no further instances until \
-             {}. Raise it with 'homerun budget set', or turn its stop off",
+            "The request failed because budget '{}' of {} {} per month is used up: no further instances are started \
+             until {}. Raise it with 'homerun budget set', or turn its stop off",
             self.budget,
             self.amount,
             self.currency,

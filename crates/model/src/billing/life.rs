@@ -123,7 +123,7 @@ impl Busy {
     /// The first request begins.
     pub fn begin(&mut self, at: Steady) {
         match self.last {
-            Some((began, Some(ended))) if at.since(began) < steps(ended.since(began)) * super::STEP_MILLIS => {
+            Some((began, Some(ended))) if at.since(began) < length(began, ended) * super::STEP_MILLIS => {
                 self.last = Some((began, None));
             }
             Some((_, None)) => {}
@@ -143,7 +143,11 @@ impl Busy {
 
     /// Steps until `at`. Grows with time.
     pub fn steps(&self, at: Steady) -> u64 {
-        let last = self.last.map_or(0, |(began, ended)| steps(ended.unwrap_or(at).since(began)));
-        self.closed + last
+        self.closed + self.last.map_or(0, |(began, ended)| length(began, ended.unwrap_or(at)))
     }
+}
+
+/// Steps from one to the other: the shortest request takes one.
+fn length(began: Steady, ended: Steady) -> u64 {
+    steps(ended.since(began).max(1))
 }

@@ -81,6 +81,8 @@ impl Dimension {
 pub struct Row {
     /// When that began.
     pub time: Timestamp,
+    /// How long it is.
+    pub length: TimeDelta,
     /// Whose it is.
     pub subject: SubjectId,
     /// What it is billed for.
@@ -147,13 +149,12 @@ struct Span {
     peak: u64,
 }
 
-/// Makes a report of rows that are `length` long each. `subject` knows the subjects, `serves` says whether one of them
+/// Makes a report of rows. `subject` knows the subjects, `serves` says whether one of them
 /// still serves. Lines are in the order of their keys.
 pub fn report<'a>(
     query: &Query,
     prices: &Prices,
     rows: impl IntoIterator<Item = Row>,
-    length: TimeDelta,
     (subject, serves): (impl Fn(SubjectId) -> Option<&'a Subject>, impl Fn(&Subject) -> bool),
 ) -> Vec<Line> {
     let mut parts: BTreeMap<(SubjectId, i64, NaiveDate), Part> = BTreeMap::new();
@@ -168,7 +169,7 @@ pub fn report<'a>(
         part.sum.idle += row.sum.idle;
         part.sum.requests += row.sum.requests;
         part.starts += row.starts;
-        let end = row.time + length;
+        let end = row.time + row.length;
         let span = spans.entry(row.subject).or_insert(Span { first: row.time, last: end, peak: 0 });
         span.first = span.first.min(row.time);
         span.last = span.last.max(end);

@@ -51,7 +51,8 @@ pub(super) fn yielding(
             (DeniedCause::Devices { gpu, region }, Some(held)) => {
                 held.project == claim.revision.key.project && held.gpu == *gpu && held.region == *region
             }
-            (_, None) => false,
+            // No GPU that comes free would help.
+            (DeniedCause::Budget(_), _) | (_, None) => false,
         };
         let siblings: Vec<Sibling<'_>> = seen
             .instances
@@ -85,6 +86,7 @@ pub(super) fn yielding(
 /// Whether a revision that has no instance at all is to have one.
 fn claims(intent: &Intent<'_>, seen: Seen<'_>) -> bool {
     intent.may_start
+        && intent.stopped.is_none()
         && needed(intent) > 0
         && !of_revision(intent.revision, seen).any(|instance| !instance.state.is_over())
 }

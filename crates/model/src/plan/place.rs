@@ -10,6 +10,7 @@ use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::billing::budget::Exceeded;
 use crate::instance::{InstanceSpec, ObservedInstance};
 use crate::names::{DeviceId, GpuType, Region, ServiceName};
 use crate::quota::{QuotaKey, Quotas};
@@ -75,6 +76,8 @@ pub enum DeniedCause {
         /// The region.
         region: Region,
     },
+    /// A budget, whatever instances need.
+    Budget(Exceeded),
 }
 
 /// Says the cause and who holds what since when; with `{:#}` also what the holders are doing, which changes
@@ -91,6 +94,7 @@ impl fmt::Display for Denied {
             DeniedCause::Devices { gpu, region } => {
                 write!(f, "The request failed because no GPU of type {gpu} is free in {region}")?;
             }
+            DeniedCause::Budget(exceeded) => write!(f, "{exceeded}")?,
         }
         let holder = |holder: &Holder| {
             let since = holder.since.to_rfc3339_opts(SecondsFormat::Secs, true);

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 
 use crate::Timestamp;
+use crate::billing::budget::Exceeded;
 use crate::instance::{InstanceSpec, InstanceState, ObservedInstance};
 use crate::names::{InstanceId, RevisionKey};
-use crate::plan::place::{Denied, Ledger};
+use crate::plan::place::{Denied, DeniedCause, Ledger};
 use crate::plan::{give_way, start, status};
 use crate::quota::Quotas;
 use crate::revision::{Phase, Revision};
@@ -29,6 +30,8 @@ pub struct Intent<'a> {
     pub min: u32,
     /// Whether new instances may be started, `false` while a failing revision is left alone for a while.
     pub may_start: bool,
+    /// A budget that keeps new instances from being started.
+    pub stopped: Option<&'a Exceeded>,
 }
 
 /// What is seen.
@@ -92,7 +95,12 @@ pub fn rollout(
     let turn = |growth: &Growth<'_>| turn(growth.revision, growth.have, seen, now);
     while let Some(next) = missing.iter().enumerate().min_by_key(|(_, growth)| turn(growth)).map(|(index, _)| index) {
         let growth = &mut missing[next];
-        let granted = ledger.grant(growth.revision, quotas, now);
+        let granted = match growth.stopped {
+            Some(exceeded) => {
+                Err(Box::new(Denied { cause: DeniedCause::Budget(exceeded.clone()), holders: Vec::new(), since: now }))
+            }
+            None => ledger.grant(growth.revision, quotas, now),
+        };
         match granted.map(|gpus| start::instance(growth.revision, new_id(growth.revision), gpus, now)) {
             Ok(Some(spec)) => {
                 plan.actions.push(Action::Start(Box::new(spec)));
@@ -114,6 +122,7 @@ struct Growth<'a> {
     revision: &'a Revision,
     have: u32,
     want: u32,
+    stopped: Option<&'a Exceeded>,
 }
 
 impl<'a> Growth<'a> {
@@ -130,7 +139,12 @@ impl<'a> Growth<'a> {
             }
         }
         let want = want.min(needed(intent));
-        (have < want && intent.may_start).then_some(Self { revision: intent.revision, have, want })
+        (have < want && intent.may_start).then_some(Self {
+            revision: intent.revision,
+            have,
+            want,
+            stopped: intent.stopped,
+        })
     }
 }
 

@@ -46,7 +46,9 @@ pub fn judge(
         crate::plan::place::DeniedCause::Quota { .. } => {
             format!("Quota exceeded for total allowable count of GPUs per project per region. {denied}")
         }
-        crate::plan::place::DeniedCause::Devices { .. } => denied.to_string(),
+        crate::plan::place::DeniedCause::Devices { .. } | crate::plan::place::DeniedCause::Budget(_) => {
+            denied.to_string()
+        }
     };
     let hands_over = denied.holders.iter().any(|holder| holder.service == revision.service);
     let wait = if hands_over { HAND_OVER_WAIT } else { GPU_WAIT };

@@ -79,7 +79,14 @@ impl Machine {
     pub fn step(&mut self, wanted: &[(Revision, u32)], devices: u32, quota: u32, now: Timestamp) {
         let intents: Vec<Intent<'_>> = wanted
             .iter()
-            .map(|(revision, wanted)| Intent { revision, wanted: *wanted, needed: *wanted, min: 0, may_start: true })
+            .map(|(revision, wanted)| Intent {
+                revision,
+                wanted: *wanted,
+                needed: *wanted,
+                min: 0,
+                may_start: true,
+                stopped: None,
+            })
             .collect();
         self.step_with(&intents, devices, quota, now);
     }

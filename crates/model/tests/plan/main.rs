@@ -146,7 +146,12 @@ fn s07_an_instance_that_starts_is_not_given_up_for_idleness() {
 fn b02_what_is_only_kept_warm_is_not_started_again() {
     let ocr = revision("ocr", 1, 1, Phase::Ready);
     let mut machine = Machine::default();
-    machine.step_with(&[Intent { revision: &ocr, wanted: 1, needed: 0, min: 0, may_start: true }], 1, 1, at(0));
+    machine.step_with(
+        &[Intent { revision: &ocr, wanted: 1, needed: 0, min: 0, may_start: true, stopped: None }],
+        1,
+        1,
+        at(0),
+    );
     assert_eq!(machine.live(&ocr), 0);
 }
 

@@ -43,8 +43,8 @@ fn b01_a_new_revision_takes_the_gpu_of_the_busy_one_before_once_its_requests_hav
     let (old, new) = (revision("ocr", 1, 1, Phase::Ready), revision("ocr", 2, 1, Phase::Deploying));
     let mut machine = serving(&old);
     let intents = [
-        Intent { revision: &old, wanted: 1, needed: 1, min: 1, may_start: true },
-        Intent { revision: &new, wanted: 0, needed: 0, min: 0, may_start: true },
+        Intent { revision: &old, wanted: 1, needed: 1, min: 1, may_start: true, stopped: None },
+        Intent { revision: &new, wanted: 0, needed: 0, min: 0, may_start: true, stopped: None },
     ];
     assert_eq!(hand_over(&mut machine, &intents, 4, 1..4), [(1, 0); 3], "its request is not cut");
     assert_eq!(machine.draining.len(), 1, "and it gets no other");
@@ -55,7 +55,7 @@ fn b01_a_new_revision_takes_the_gpu_of_the_busy_one_before_once_its_requests_hav
 fn b01_the_one_before_comes_back_when_the_new_revision_fails() {
     let (old, new) = (revision("ocr", 1, 1, Phase::Ready), revision("ocr", 2, 1, Phase::Deploying));
     let mut machine = serving(&old);
-    let of = |revision, needed| Intent { revision, wanted: needed, needed, min: 0, may_start: true };
+    let of = |revision, needed| Intent { revision, wanted: needed, needed, min: 0, may_start: true, stopped: None };
     hand_over(&mut machine, &[of(&old, 1), of(&new, 0)], 2, 1..6);
     let id = machine.instances[0].spec.id.clone();
     machine.set(&id, InstanceState::Failed(Failure::Create { message: "x".to_owned() }));
@@ -67,7 +67,7 @@ fn b01_the_one_before_comes_back_when_the_new_revision_fails() {
 fn b01_requests_that_do_not_end_are_served_on_once_the_deployment_has_been_given_up() {
     let (old, new) = (revision("ocr", 1, 1, Phase::Ready), revision("ocr", 2, 1, Phase::Deploying));
     let mut machine = serving(&old);
-    let intent = |revision| Intent { revision, wanted: 1, needed: 1, min: 0, may_start: true };
+    let intent = |revision| Intent { revision, wanted: 1, needed: 1, min: 0, may_start: true, stopped: None };
     hand_over(&mut machine, &[intent(&old), intent(&new)], 99, 1..3);
     let denied = machine.denied[&new.key].clone();
     let judged = status::judge(&new, &machine.instances, Some(&denied), at(30)).expect("says what it does");
@@ -87,7 +87,7 @@ fn b01_requests_that_do_not_end_are_served_on_once_the_deployment_has_been_given
 fn b01_revisions_that_share_the_requests_and_the_only_gpu_take_turns() {
     let (old, new) = (revision("ocr", 1, 1, Phase::Ready), revision("ocr", 2, 1, Phase::Ready));
     let mut machine = serving(&old);
-    let of = |revision, needed| Intent { revision, wanted: 1, needed, min: 0, may_start: true };
+    let of = |revision, needed| Intent { revision, wanted: 1, needed, min: 0, may_start: true, stopped: None };
     hand_over(&mut machine, &[of(&old, 1), of(&new, 1)], 9, 1..6);
     assert!(machine.draining.is_empty(), "its turn is not over");
     let counts = hand_over(&mut machine, &[of(&old, 1), of(&new, 1)], 9, 6..14);
@@ -107,8 +107,8 @@ fn give_way(machine: &mut Machine, ocr_min: u32, seconds: std::ops::Range<i64>) 
     let mut counts = Vec::new();
     for second in seconds {
         let intents = [
-            Intent { revision: &ocr, wanted: 1, needed: ocr_min, min: ocr_min, may_start: true },
-            Intent { revision: &chat, wanted: 1, needed: 1, min: 0, may_start: true },
+            Intent { revision: &ocr, wanted: 1, needed: ocr_min, min: ocr_min, may_start: true, stopped: None },
+            Intent { revision: &chat, wanted: 1, needed: 1, min: 0, may_start: true, stopped: None },
         ];
         machine.step_with(&intents, 1, 1, at(second));
         counts.push((machine.live(&ocr), machine.live(&chat)));
@@ -155,7 +155,14 @@ fn b02_one_waiting_service_takes_one_instance_and_the_one_that_waits_longest_com
         let intents: Vec<Intent<'_>> = all
             .iter()
             .enumerate()
-            .map(|(n, revision)| Intent { revision, wanted: 1, needed: needed(n), min: 0, may_start: true })
+            .map(|(n, revision)| Intent {
+                revision,
+                wanted: 1,
+                needed: needed(n),
+                min: 0,
+                may_start: true,
+                stopped: None,
+            })
             .collect();
         machine.step_with(&intents, 2, 2, at(second));
         let live: Vec<usize> = all.iter().map(|revision| machine.live(revision)).collect();

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod budgets;
 pub mod logs;
 pub mod operations;
 pub mod policies;
@@ -13,6 +14,7 @@ pub mod revisions;
 pub mod selector;
 pub mod services;
 pub mod status;
+pub mod usage;
 
 use homerun_api::error::ApiError;
 

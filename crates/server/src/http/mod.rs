@@ -4,6 +4,7 @@
 //! authenticates, audits and times. Handlers are thin; `app` decides.
 
 mod accounts;
+mod budgets;
 mod error;
 mod iam;
 mod list;
@@ -17,6 +18,7 @@ mod quotas;
 mod revisions;
 mod service_usage;
 mod services;
+mod usage;
 mod wrapper;
 
 use std::net::SocketAddr;
@@ -54,6 +56,17 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> 
         .route("/v2/entries:list", post(logging::list))
         .route("/homerun/v1/status", get(own::status))
         .route("/homerun/v1/projects/{project}/audit", get(own::audit_log))
+        .route("/homerun/v1/usage", get(usage::of_all))
+        .route("/homerun/v1/usage:focus", get(usage::focus_of_all))
+        .route("/homerun/v1/projects/{project}/usage", get(usage::of_project))
+        .route("/homerun/v1/projects/{project}/usage:focus", get(usage::focus_of_project))
+        .route("/homerun/v1/projects/{project}/usage:instances", get(usage::instances))
+        .route("/homerun/v1/prices", get(usage::prices))
+        .route("/homerun/v1/projects/{project}/budgets", get(budgets::list))
+        .route(
+            "/homerun/v1/projects/{project}/budgets/{name}",
+            get(budgets::get).put(budgets::put).delete(budgets::delete),
+        )
         .route("/homerun/v1/images", get(own::images))
         .route("/homerun/v1/images:import", post(own::import))
         .route("/homerun/v1/tokens", post(own::token))

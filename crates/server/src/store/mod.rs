@@ -8,6 +8,7 @@
 
 mod accounts;
 mod audit;
+mod budgets;
 mod intent;
 mod operations;
 mod policies;
@@ -15,6 +16,7 @@ mod projects;
 mod quotas;
 mod revisions;
 mod services;
+mod usage;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -29,9 +31,11 @@ use tokio::sync::watch;
 use intent::{Intent, Pending};
 
 pub use accounts::ServiceAccount;
+pub use budgets::Notice;
 pub use intent::{Feed, ServiceIntent};
 pub use projects::StoredProject;
 pub use quotas::Override;
+pub use usage::{Alive, Ended, Grain, Look, UsageStore};
 
 /// The tables. Bodies are JSON of the model's types; columns are what queries need.
 const SCHEMA: &str = "
@@ -62,6 +66,11 @@ CREATE TABLE IF NOT EXISTS quota_preferences (
 CREATE TABLE IF NOT EXISTS quota_overrides (bucket TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS quota_changes (number BIGINT PRIMARY KEY, project TEXT NOT NULL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS quota_changes_by_project ON quota_changes (project, number);
+CREATE TABLE IF NOT EXISTS budgets (
+    project TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (project, name));
+CREATE TABLE IF NOT EXISTS budget_notices (
+    project TEXT NOT NULL, budget TEXT NOT NULL, month TEXT NOT NULL, percent BIGINT NOT NULL, told INTEGER NOT NULL,
+    PRIMARY KEY (project, budget, month, percent));
 ";
 
 /// The database.

@@ -3,6 +3,8 @@
 
 pub mod autoscale;
 mod back_off;
+pub mod budgets;
+pub mod meter;
 mod pull;
 pub mod reconcile;
 mod routes;

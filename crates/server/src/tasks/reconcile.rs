@@ -240,14 +240,20 @@ async fn act(platform: &Arc<Platform>, keys: &BTreeSet<ServiceKey>, instances: &
 }
 
 /// What is wanted of a revision. Where the scaler has not looked yet, what runs is kept.
-fn intent<'a>(live: &LiveState, revision: &'a Revision, instances: &[ObservedInstance], now: Timestamp) -> Intent<'a> {
+fn intent<'a>(
+    live: &'a LiveState,
+    revision: &'a Revision,
+    instances: &[ObservedInstance],
+    now: Timestamp,
+) -> Intent<'a> {
     let Scaled { wanted, needed, min } = live.desired.get(&revision.key).copied().unwrap_or_else(|| {
         let running = running(instances, &revision.key);
         Scaled { wanted: running, needed: running, min: running }
     });
     let may_start = live.failures.get(&revision.key).is_none_or(|failures| back_off::until(failures) <= now)
         && !revision.images.is_empty();
-    Intent { revision, wanted, needed, min, may_start }
+    let stopped = live.exceeded(&revision.service_key());
+    Intent { revision, wanted, needed, min, may_start, stopped }
 }
 
 /// Revisions that may have instances: those being proven and those that their service addresses.
@@ -355,7 +361,9 @@ async fn carry_out(platform: &Arc<Platform>, action: Action) {
             tracing::info!(instance = %id, "stopping");
             platform.backend.stop(&id, GRACE).await;
         }
-        Action::Remove(id) => platform.backend.remove(&id).await,
+        // Else its time would be lost; the meter calls again.
+        Action::Remove(id) if platform.meter.is_settled(&id) => platform.backend.remove(&id).await,
+        Action::Remove(_) => {}
         Action::Drain(_) | Action::Keep(_) => {}
     }
 }

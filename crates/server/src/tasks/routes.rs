@@ -80,6 +80,7 @@ fn revision_route(
     instances: &[ObservedInstance],
 ) -> RevisionRoute {
     let (template, now) = (&revision.template, platform.clock.now());
+    let throttled = throttle::is_throttled(revision);
     let endpoints: Vec<Endpoint> = instances
         .iter()
         .filter(|instance| instance.spec.revision == revision.key && live.is_routed(instance))
@@ -87,7 +88,7 @@ fn revision_route(
             instance: instance.spec.id.clone(),
             ingress: instance.spec.ingress.clone(),
             receipt: Receipt::of(instance.spec.decided_at, &instance.stamps),
-            throttled: throttle::is_throttled(revision),
+            throttled,
         })
         .collect();
     let timeout = Duration::from_secs(u64::from(template.timeout_seconds.unwrap_or(300)));
@@ -110,6 +111,7 @@ fn revision_route(
         refuse_now: failing
             .filter(|_| endpoints.is_empty())
             .map(|failures| Refusal::CannotStart { message: failures.message.clone() }),
+        kept: if throttled { live.desired.get(&revision.key).map_or(0, |scaled| scaled.min) } else { 0 },
         endpoints,
         max_wait,
         refuse_late,

@@ -1,0 +1,62 @@
+//! Budgets: what projects and services may cost in a month.
+
+use homerun_api::error::ApiError;
+use homerun_model::billing::budget::Budget;
+use homerun_model::iam::Resource;
+use homerun_model::names::ProjectId;
+
+use super::{access, stored};
+use crate::auth::Caller;
+use crate::platform::Platform;
+
+const KIND: &str = "Budget";
+
+/// What reading budgets needs.
+pub const READ: &str = "homerun.budgets.get";
+/// What changing them needs.
+pub const CHANGE: &str = "homerun.budgets.update";
+
+/// The budgets of a project, by name.
+///
+/// # Errors
+/// When the caller may not, or the store fails.
+pub fn list(platform: &Platform, caller: &Caller, project: &ProjectId) -> Result<Vec<Budget>, ApiError> {
+    access::require(platform, caller, READ, &Resource::Project(project.clone()))?;
+    let all = platform.store.budgets().map_err(|error| stored(error, KIND, project.as_str()))?;
+    Ok(all.into_iter().filter(|(of, _)| of == project).map(|(_, budget)| budget).collect())
+}
+
+/// One budget.
+///
+/// # Errors
+/// `NotFound`, when the caller may not, or the store fails.
+pub fn get(platform: &Platform, caller: &Caller, project: &ProjectId, name: &str) -> Result<Budget, ApiError> {
+    let found = list(platform, caller, project)?.into_iter().find(|budget| budget.name == name);
+    found.ok_or_else(|| ApiError::NotFound { kind: KIND, name: name.to_owned() })
+}
+
+/// Creates or replaces a budget.
+///
+/// # Errors
+/// `InvalidArgument` with all that is wrong, when the caller may not, or the store fails.
+pub fn put(platform: &Platform, caller: &Caller, project: &ProjectId, budget: &Budget) -> Result<(), ApiError> {
+    access::require(platform, caller, CHANGE, &Resource::Project(project.clone()))?;
+    let violations = budget.violations();
+    if !violations.is_empty() {
+        return Err(ApiError::InvalidArgument(violations));
+    }
+    platform.store.put_budget(project, budget).map_err(|error| stored(error, KIND, &budget.name))?;
+    platform.live.budgets.notify_one();
+    Ok(())
+}
+
+/// Removes a budget.
+///
+/// # Errors
+/// `NotFound`, when the caller may not, or the store fails.
+pub fn delete(platform: &Platform, caller: &Caller, project: &ProjectId, name: &str) -> Result<(), ApiError> {
+    access::require(platform, caller, CHANGE, &Resource::Project(project.clone()))?;
+    let gone = platform.store.delete_budget(project, name).map_err(|error| stored(error, KIND, name))?;
+    platform.live.budgets.notify_one();
+    if gone { Ok(()) } else { Err(ApiError::NotFound { kind: KIND, name: name.to_owned() }) }
+}

@@ -1,0 +1,209 @@
+//! The meter: looks at instances and at what they have served, and writes down what that is billed for.
+//!
+//! The rules are `homerun_model::billing`'s. A look is durable as a whole before anything that it has seen ended may be
+//! forgotten by the backend, so nothing is lost or counted twice whenever homerun dies.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use homerun_model::billing::{Billing, Book, Delta, Moment, Served, Shape, Sighting, Subject, SubjectId};
+use homerun_model::instance::ObservedInstance;
+use homerun_model::names::{DeviceId, GpuType, InstanceId, RevisionKey, ServiceKey};
+use homerun_model::plan::throttle;
+use tokio::sync::Notify;
+
+use crate::platform::Platform;
+use crate::store::{Alive, Look, Result, UsageStore};
+
+/// See the module's page.
+pub struct Meter {
+    store: UsageStore,
+    state: Mutex<State>,
+    /// Somebody waits for instances to be settled.
+    pub(crate) wanted: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// `None` until the first look.
+    book: Option<Book>,
+    /// What earlier looks have found and could not write.
+    due: Vec<Delta>,
+    /// Instances that are over and written down.
+    settled: BTreeSet<InstanceId>,
+    /// What was served by instances that the book does not know yet.
+    early: HashMap<InstanceId, Served>,
+    /// Of each revision whom its instances that start now are billed to, while that cannot change.
+    subjects: BTreeMap<RevisionKey, SubjectId>,
+}
+
+impl Meter {
+    /// A meter that has not looked yet.
+    pub fn new(store: UsageStore) -> Self {
+        Self { store, state: Mutex::default(), wanted: Notify::new() }
+    }
+
+    /// What it has written.
+    pub fn store(&self) -> &UsageStore {
+        &self.store
+    }
+
+    /// What has been used and is not in the roll-ups yet.
+    pub fn pending(&self, now: Moment) -> Vec<Delta> {
+        let state = self.lock();
+        let mut pending = state.due.clone();
+        pending.extend(state.book.iter().flat_map(|book| book.pending(now)));
+        pending
+    }
+
+    /// Whether an instance that is over has been written down, so that it may be forgotten. If not, it will be soon.
+    pub fn is_settled(&self, id: &InstanceId) -> bool {
+        let settled = self.lock().settled.contains(id);
+        if !settled {
+            self.wanted.notify_one();
+        }
+        settled
+    }
+
+    /// Looks once. `instances` are all that the backend knows.
+    ///
+    /// # Errors
+    /// When the store fails; what could not be written is written with the next look.
+    pub fn look(&self, platform: &Platform, instances: &[ObservedInstance]) -> Result<()> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let now = Moment { wall: platform.clock.now(), steady: platform.clock.steady() };
+        let first = state.book.is_none();
+        if first {
+            let present = instances.iter().map(|instance| instance.spec.id.clone()).collect();
+            let (open, alive) = self.store.left()?;
+            let same_boot = alive.as_ref().is_some_and(|alive| alive.boot == boot());
+            let (book, due) = Book::resume(open, (alive.map(|alive| alive.moment), same_boot), &present);
+            (state.book, state.due) = (Some(book), due);
+        }
+        let usage = platform.ingress.take_usage();
+        for (id, served) in usage.served {
+            let early = state.early.entry(id).or_default();
+            early.steps += served.steps;
+            early.requests += served.requests;
+        }
+        for instance in instances {
+            self.see(platform, state, instance, (first, now))?;
+        }
+        let Some(book) = &mut state.book else { return Ok(()) };
+        for (revision, millis) in usage.idle {
+            if let Some(subject) = state.subjects.get(&revision) {
+                book.idle(*subject, millis);
+            }
+        }
+        state.early.retain(|id, _| instances.iter().any(|instance| instance.spec.id == *id));
+        state.due.extend(book.roll(now));
+        let changed = book.take_changed();
+        let alive = Alive { moment: now, boot: boot().to_owned() };
+        if book.is_empty() && changed.is_empty() && state.due.is_empty() {
+            // Nothing runs: nothing can be lost.
+            return settle(state, instances);
+        }
+        if let Err(error) = self.store.write(&Look { deltas: &state.due, changed: &changed, alive: &alive }) {
+            book.put_back(changed);
+            return Err(error);
+        }
+        state.due.clear();
+        settle(state, instances)
+    }
+
+    /// Takes in what is seen of one instance.
+    fn see(
+        &self,
+        platform: &Platform,
+        state: &mut State,
+        instance: &ObservedInstance,
+        (first, now): (bool, Moment),
+    ) -> Result<()> {
+        let Some(book) = &mut state.book else { return Ok(()) };
+        let (id, stamps) = (&instance.spec.id, &instance.stamps);
+        let over = instance.state.is_over();
+        let (Some(wall), Some(steady)) = (stamps.started, stamps.steady.started) else {
+            return Ok(());
+        };
+        if !book.knows(id) {
+            if state.settled.contains(id) || (first && self.store.has_ended(id)?) {
+                return Ok(());
+            }
+            let subject = subject(platform, instance);
+            let number = self.store.subject_id(&subject)?;
+            state.subjects.insert(instance.spec.revision.clone(), number);
+            book.begin(id.clone(), number, subject.shape.billing, Moment { wall, steady });
+        } else if let Some(number) = book.subject(id) {
+            state.subjects.entry(instance.spec.revision.clone()).or_insert(number);
+        }
+        // What a dead instance still served is counted before it is closed: its last requests are about to end.
+        let over = over && platform.ingress.in_flight(id) == 0;
+        let served = state.early.remove(id).unwrap_or_default();
+        book.see(id, &Sighting { stamps: stamps.steady, over, served }, now.steady);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Remembers which instances are over and written down, of those that the backend still knows.
+fn settle(state: &mut State, instances: &[ObservedInstance]) -> Result<()> {
+    let over = instances.iter().filter(|instance| instance.state.is_over()).map(|instance| &instance.spec.id);
+    state.settled = over.filter(|id| state.book.as_ref().is_some_and(|book| !book.knows(id))).cloned().collect();
+    let alive: BTreeSet<&RevisionKey> = instances.iter().map(|instance| &instance.spec.revision).collect();
+    state.subjects.retain(|revision, _| alive.contains(revision));
+    Ok(())
+}
+
+/// Whom an instance is billed to.
+fn subject(platform: &Platform, instance: &ObservedInstance) -> Subject {
+    let spec = &instance.spec;
+    let revision = platform.store.revision(&spec.revision).ok().flatten().map(|stored| stored.value);
+    let by_request = revision.as_ref().is_some_and(throttle::is_throttled) && spec.gpus.is_empty();
+    let key = ServiceKey {
+        project: spec.revision.project.clone(),
+        region: spec.revision.region.clone(),
+        name: spec.service.clone(),
+    };
+    let service = platform.store.service(&key).ok().flatten();
+    let mut labels = service.map(|stored| stored.value.spec.labels).unwrap_or_default();
+    labels.extend(revision.map(|revision| revision.template.labels).unwrap_or_default());
+    // Those with a prefix are programs', and some of them differ from deployment to deployment.
+    labels.retain(|name, _| !name.contains('/'));
+    Subject {
+        project: spec.revision.project.clone(),
+        region: spec.revision.region.clone(),
+        service: spec.service.clone(),
+        revision: spec.revision.name.clone(),
+        shape: Shape::of(
+            spec,
+            gpu_type(platform, &spec.gpus),
+            if by_request { Billing::Request } else { Billing::Instance },
+        ),
+        labels,
+    }
+}
+
+fn gpu_type(platform: &Platform, gpus: &[DeviceId]) -> Option<GpuType> {
+    let first = gpus.first()?;
+    platform.gpus.devices.iter().find(|device| device.id == *first).map(|device| device.gpu.clone())
+}
+
+/// What tells one start of the machine from another.
+fn boot() -> &'static str {
+    static BOOT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    });
+    &BOOT
+}
+
+/// Opens the meter's database.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn open(data_dir: &std::path::Path) -> Result<Arc<Meter>> {
+    Ok(Arc::new(Meter::new(UsageStore::open(&data_dir.join("usage.db"))?)))
+}
