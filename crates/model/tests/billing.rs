@@ -352,6 +352,28 @@ fn b05_no_step_of_a_request_is_billed_twice() {
 }
 
 #[test]
+fn b05_what_could_not_be_written_is_written_later() {
+    let moment = |millis| Moment { wall: Timestamp::UNIX_EPOCH, steady: Steady(millis) };
+    let mut book = Book::default();
+    for name in ["lives", "ends"] {
+        book.begin(InstanceId::new(name), 1, Billing::Instance, moment(0));
+    }
+    let over = Sighting {
+        over: true,
+        stamps: SteadyStamps { ended: Some(Steady(90_000)), ..Default::default() },
+        ..Default::default()
+    };
+    book.see(&InstanceId::new("ends"), &over, Steady(90_000));
+    let due = book.roll(moment(90_000));
+    assert_eq!(due.iter().map(|delta| delta.active).sum::<i64>(), 900);
+    let rows = book.take_changed();
+    assert!(rows.len() == 2 && !book.knows(&InstanceId::new("ends")));
+    book.put_back(rows.clone());
+    assert_eq!(book.roll(moment(91_000)), [], "it is due once");
+    assert_eq!(book.take_changed(), rows);
+}
+
+#[test]
 fn g21_an_hour_has_no_more_than_its_steps_and_days_are_told_apart() {
     let moment = |millis: u64| Moment {
         wall: Timestamp::from_timestamp_millis(1_800_000_000_000 + millis as i64).expect("in range"),

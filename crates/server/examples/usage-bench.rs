@@ -102,7 +102,14 @@ fn month(path: &Path) -> Outcome {
     let alive = Alive { moment: at(0), boot: String::new() };
     for day in 0..31 {
         let hour = at(day * DAY).hour() + 9;
-        let delta = |subject: &SubjectId| Delta { hour, subject: *subject, active: 6000, starts: 3, peak: 2, ..Delta::default() };
+        let delta = |subject: &SubjectId| Delta {
+            hour,
+            subject: *subject,
+            active: 6000,
+            starts: 3,
+            peak: 2,
+            ..Delta::default()
+        };
         let deltas: Vec<Delta> = numbers.iter().map(delta).collect();
         store.write(&Look { deltas: &deltas, changed: &[], alive: &alive })?;
     }

@@ -62,7 +62,14 @@ A project has GPU quotas (homerun quota --help), which begin as the settings fil
   [quotas]
   default_project = 2        # GPUs of each type for the first project; all there are if left out
   other_projects = 0
-  auto_approve = \"never\"     # \"machine\": up to what there is needs no approval; or a number";
+  auto_approve = \"never\"     # \"machine\": up to what there is needs no approval; or a number
+
+Usage is metered (homerun usage --help), and costs what a price list says, Cloud Run's by default:
+  [usage]
+  prices = \"prices.toml\"     # another list; crates/server/prices/cloud-run.toml is the pattern
+  free_tier = false          # grant the list's free usage
+  instance_days = 7          # how long single instances are kept
+  hour_days = 92             # how long hours are kept; days are kept for good";
 
 #[derive(Args)]
 struct UpArgs {

@@ -33,6 +33,8 @@ struct State {
     settled: BTreeSet<InstanceId>,
     /// What was served by instances that the book does not know yet.
     early: HashMap<InstanceId, Served>,
+    /// Idle milliseconds of revisions whose subject is not known yet.
+    idle: HashMap<RevisionKey, u64>,
     /// Of each revision whom its instances that start now are billed to, while that cannot change.
     subjects: BTreeMap<RevisionKey, SubjectId>,
 }
@@ -87,11 +89,14 @@ impl Meter {
             early.steps += served.steps;
             early.requests += served.requests;
         }
+        for (revision, millis) in usage.idle {
+            *state.idle.entry(revision).or_default() += millis;
+        }
         for instance in instances {
             self.see(platform, state, instance, (first, now))?;
         }
         let Some(book) = &mut state.book else { return Ok(()) };
-        for (revision, millis) in usage.idle {
+        for (revision, millis) in std::mem::take(&mut state.idle) {
             if let Some(subject) = state.subjects.get(&revision) {
                 book.idle(*subject, millis);
             }
