@@ -353,7 +353,10 @@ fn b05_no_step_of_a_request_is_billed_twice() {
 
 #[test]
 fn b05_what_could_not_be_written_is_written_later() {
-    let moment = |millis| Moment { wall: Timestamp::UNIX_EPOCH, steady: Steady(millis) };
+    let moment = |millis: u64| Moment {
+        wall: Timestamp::from_timestamp_millis(1_800_000_001_000 + millis as i64).expect("in range"),
+        steady: Steady(millis),
+    };
     let mut book = Book::default();
     for name in ["lives", "ends"] {
         book.begin(InstanceId::new(name), 1, Billing::Instance, moment(0));
