@@ -25,9 +25,12 @@ PRICE = {
     "cpu-instance": Decimal("0.000018"), "memory-instance": Decimal("0.000002"), "gpu/nvidia-l4": Decimal("0.0001867"),
     "cpu-request": Decimal("0.000024"), "memory-request": Decimal("0.0000025"), "requests": Decimal("0.0000004"),
 }
-# Thousandths of a vCPU that the startup CPU boost adds to a limit.
-BOOST = {1000: 1000, 4000: 4000}
 TICK = os.sysconf("SC_CLK_TCK")
+
+
+def stat(pid):
+    """The fields of a process's state from the third on; those of a zombie for one that has ended."""
+    return read(f"/proc/{pid}/stat").rsplit(")", 1)[-1].split() or ["Z"] + ["0"] * 20
 
 
 class Lives(threading.Thread):
@@ -35,27 +38,36 @@ class Lives(threading.Thread):
 
     def __init__(self):
         super().__init__(daemon=True)
-        self.seen, self.ended = {}, threading.Event()
+        self.seen, self.names, self.ended = {}, {}, threading.Event()
 
     def run(self):
-        names = {}
         while not self.ended.is_set():
-            present = set(pids())
-            for pid in present - names.keys():
-                revision = [word for word in read(f"/proc/{pid}/environ").split("\0") if word.startswith("K_REVISION=")]
-                stat = read(f"/proc/{pid}/stat").rsplit(")", 1)[-1].split()
-                names[pid] = revision[0].split("=")[1] if revision else None
-                if revision and stat:
-                    self.seen[(pid, stat[19])] = [names[pid], int(stat[19]) / TICK, None]
-            now = time.clock_gettime(time.CLOCK_BOOTTIME)
-            for (pid, _), life in self.seen.items():
-                if life[2] is None and pid not in present:
-                    life[2] = now
-            names = {pid: name for pid, name in names.items() if pid in present and name is not None}
+            self.look()
             time.sleep(0.02)
+        self.look()
+
+    def look(self):
+        present = set(pids())
+        for pid in present - self.names.keys():
+            try:
+                words = read(f"/proc/{pid}/environ").split("\0")
+            except PermissionError:
+                continue
+            revision = [word.split("=")[1] for word in words if word.startswith("K_REVISION=")]
+            # What has not come to its program yet is looked at again.
+            if revision:
+                self.names[pid] = revision[0]
+                began = int(stat(pid)[19])
+                self.seen[(pid, began)] = [revision[0], began / TICK, None]
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        for (pid, _), life in self.seen.items():
+            # One whose homerun was killed is a zombie until the machine's first process takes notice.
+            if life[2] is None and (pid not in present or stat(pid)[0] == "Z"):
+                life[2] = now
+        self.names = {pid: name for pid, name in self.names.items() if pid in present}
 
     def of(self, revision):
-        return [(end or time.clock_gettime(time.CLOCK_BOOTTIME)) - begin for name, begin, end in self.seen.values() if name == revision]
+        return [end - begin for name, begin, end in self.seen.values() if name == revision]
 
 
 def setUpModule():
@@ -87,7 +99,7 @@ def by_hand(instances):
     for one in instances:
         seconds, boosted = Decimal(one["billedSeconds"]), Decimal(one["boostedSeconds"])
         kind = one["billing"]
-        add(f"cpu-{kind}", seconds * one["cpuMillis"] / 1000 + boosted * BOOST.get(one["cpuMillis"], 0) / 1000)
+        add(f"cpu-{kind}", seconds * one["cpuMillis"] / 1000 + boosted * one["boostCpuMillis"] / 1000)
         add(f"memory-{kind}", seconds * one["memoryBytes"] / 2**30)
         if one["gpus"]:
             add(f"gpu/{one['gpuType']}", seconds * one["gpus"])

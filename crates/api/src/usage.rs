@@ -125,6 +125,8 @@ pub struct Instance {
     pub requests: u64,
     /// Thousandths of a vCPU.
     pub cpu_millis: u64,
+    /// Thousandths that it had beyond these in the boosted seconds.
+    pub boost_cpu_millis: u64,
     /// Bytes of memory.
     pub memory_bytes: u64,
     /// GPUs.
