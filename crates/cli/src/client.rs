@@ -48,6 +48,9 @@ pub enum CliError {
     /// The server's answer is not what this version of homerun understands.
     #[error("the server's answer cannot be read; is it of another version?")]
     Answer(#[source] serde_json::Error),
+    /// A number in the server's answer is none.
+    #[error("the server's answer cannot be read: '{0}' is no number; is it of another version?")]
+    Number(String),
     /// A file that should hold YAML or JSON does not.
     #[error("{path} is not valid YAML: {message}")]
     Yaml {
@@ -70,6 +73,12 @@ pub enum CliError {
     /// Output could not be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    /// Rows could not be written as CSV.
+    #[error("cannot write CSV")]
+    Csv(#[from] csv::Error),
+    /// Rows could not be written as Parquet.
+    #[error("cannot write Parquet")]
+    Parquet(#[from] crate::usage::ParquetFileError),
     /// gcloud could not be run.
     #[error("cannot run gcloud; is it installed and on the PATH?")]
     Gcloud(#[source] io::Error),
@@ -142,6 +151,16 @@ impl Client {
         };
         Err(CliError::Api { status: status.as_u16(), message })
     }
+}
+
+/// A name that becomes a segment of a path, as it is.
+pub(crate) fn segment<'a>(flag: &'static str, name: &'a str) -> Result<&'a str, CliError> {
+    let right = |c: char| c.is_ascii_alphanumeric() || "-_.~:".contains(c);
+    if !name.is_empty() && name.chars().all(right) && !name.starts_with('.') {
+        return Ok(name);
+    }
+    let message = format!("'{name}' is no name; it must be letters, digits, hyphens, dots and underscores");
+    Err(CliError::Flag { flag, message })
 }
 
 /// Where the homerun of the data directory listens.

@@ -2,7 +2,9 @@
 
 mod audit;
 mod auth;
+mod budget;
 mod client;
+mod decimal;
 mod deploy;
 mod gcloud;
 mod image;
@@ -12,6 +14,7 @@ mod quota;
 pub mod server_file;
 mod services;
 mod status;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -66,6 +69,15 @@ pub enum Command {
         #[command(subcommand)]
         command: quota::QuotaCommand,
     },
+    /// Usage and what it costs
+    #[command(after_help = usage::EXAMPLES, args_conflicts_with_subcommands = true)]
+    Usage(Box<usage::UsageArgs>),
+    /// Budgets: what a project or a service may cost in a month, and what happens then
+    Budget {
+        /// What to do
+        #[command(subcommand)]
+        command: budget::BudgetCommand,
+    },
     /// Show who changed what, the newest first
     #[command(after_help = "Examples:\n  homerun audit\n  homerun audit --limit 500 --format json")]
     Audit(audit::AuditArgs),
@@ -119,6 +131,8 @@ pub async fn run(command: Command, target: &Target) -> Result<(), CliError> {
         Command::Auth { command } => auth::run(target, command).await,
         Command::Image { command } => image::run(target, command).await,
         Command::Quota { command } => quota::run(target, command).await,
+        Command::Usage(args) => usage::run(target, *args).await,
+        Command::Budget { command } => budget::run(target, command).await,
         Command::Audit(args) => audit::run(target, &args).await,
         Command::Status(args) => status::run(target, &args).await,
     }

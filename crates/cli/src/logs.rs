@@ -182,7 +182,7 @@ fn text(entry: &LogEntry) -> String {
 }
 
 /// Reads `2h30m` and the like; seconds where there is no unit.
-fn duration(text: &str) -> Result<TimeDelta, String> {
+pub(crate) fn duration(text: &str) -> Result<TimeDelta, String> {
     let wrong = || format!("'{text}' is no duration; write for instance 90s, 10m, 2h30m or 7d");
     let mut sum = TimeDelta::zero();
     let mut rest = text;

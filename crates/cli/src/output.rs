@@ -28,31 +28,59 @@ fn cell(text: &str) -> String {
     shown
 }
 
-/// Prints columns under their headings, each as wide as it needs.
-pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+/// Which side of its column a cell keeps to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    /// Texts.
+    Left,
+    /// Numbers, so that their digits stand below each other.
+    Right,
+}
+
+/// Columns under their headings, each as wide as it needs.
+pub(crate) fn columns<H: AsRef<str>>(headings: &[(H, Align)], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|text| cell(text)).collect()).collect();
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).chain([headings[column].chars().count()]).max().unwrap_or(0)
-    };
+    let heading: Vec<String> = headings.iter().map(|(text, _)| cell(text.as_ref())).collect();
+    let all: Vec<&Vec<String>> = std::iter::once(&heading).chain(&rows).collect();
+    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let mut out = io::stdout().lock();
-    let heading: Vec<String> = headings.iter().map(|text| (*text).to_owned()).collect();
-    for row in std::iter::once(&heading).chain(&rows) {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}")).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    let mut text = String::new();
+    for row in all {
+        let cells = row.iter().zip(&widths).zip(headings).map(|((cell, &width), (_, align))| match align {
+            Align::Left => format!("{cell:<width$}"),
+            Align::Right => format!("{cell:>width$}"),
+        });
+        let cells: Vec<String> = cells.collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
     }
-    Ok(())
+    text
+}
+
+/// Prints columns of texts.
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    let headings: Vec<(&str, Align)> = headings.iter().map(|text| (*text, Align::Left)).collect();
+    io::stdout().lock().write_all(columns(&headings, rows).as_bytes())
 }
 
 /// Prints an answer as JSON.
 pub(crate) fn json(value: &Value) -> io::Result<()> {
-    writeln!(io::stdout(), "{value:#}")
+    write!(io::stdout(), "{}", json_text(value))
+}
+
+/// An answer as JSON.
+pub(crate) fn json_text(value: &Value) -> String {
+    format!("{value:#}\n")
 }
 
 /// Prints an answer as YAML.
 pub(crate) fn yaml(value: &Value) -> io::Result<()> {
-    let text = serde_saphyr::to_string(value).map_err(io::Error::other)?;
-    write!(io::stdout(), "{text}")
+    write!(io::stdout(), "{}", yaml_text(value)?)
+}
+
+/// An answer as YAML.
+pub(crate) fn yaml_text(value: &Value) -> io::Result<String> {
+    serde_saphyr::to_string(value).map_err(io::Error::other)
 }
 
 /// A text at a path of keys, or a dash.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::Target;
-use crate::client::{CliError, Client};
+use crate::client::{CliError, Client, segment};
 use crate::output::{self, Format};
 
 /// End of the metrics that count instances without zonal redundancy.
@@ -124,16 +124,6 @@ pub(crate) async fn run(target: &Target, command: QuotaCommand) -> Result<(), Cl
 fn path(client: &Client, project: Option<&str>, rest: &str) -> Result<String, CliError> {
     let project = segment("--project", project.unwrap_or(client.defaults().0))?;
     Ok(format!("/homerun/v1/projects/{project}/{rest}"))
-}
-
-/// A name that becomes a segment of a path, as it is.
-fn segment<'a>(flag: &'static str, name: &'a str) -> Result<&'a str, CliError> {
-    let right = |c: char| c.is_ascii_alphanumeric() || "-_.~:".contains(c);
-    if !name.is_empty() && name.chars().all(right) && !name.starts_with('.') {
-        return Ok(name);
-    }
-    let message = format!("'{name}' is no name; it must be letters, digits, hyphens, dots and underscores");
-    Err(CliError::Flag { flag, message })
 }
 
 async fn show<T: DeserializeOwned>(
