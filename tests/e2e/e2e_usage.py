@@ -151,6 +151,19 @@ class Usage(unittest.TestCase):
         self.assertEqual(Decimal(report["cost"]), sum(Decimal(line["cost"]) for line in report["lines"]))
         print(f"{'total':10} {'':9} {'':16} {'':>16} {'':>16} {'':>14} {report['cost']:>14}")
 
+    def test_b05_a_budget_that_is_spent_starts_no_instance_until_it_is_raised(self):
+        url = HOME.service("zero")["url"]
+        succeed(HOME.homerun("budget", "set", "little", "--service", "zero", "--amount", "0.001", "--stop"))
+        shown = succeed(HOME.homerun("budget", "list")).stdout
+        self.assertRegex(shown, r"little +service zero .* 100 % +stopped")
+        eventually("it is stopped", lambda: "budget 'little' of 0.001 USD" in curl(url)[1])
+        self.assertEqual(curl(url)[0], 503)
+        succeed(HOME.homerun("budget", "set", "little", "--amount", "5"))
+        eventually("it starts again", lambda: curl(url)[0] == 200)
+        wrong = HOME.homerun("budget", "set", "little", "--amount", "many")
+        self.assertNotEqual(wrong.returncode, 0)
+        self.assertIn("amount", wrong.stderr)
+
     def compare_with_processes(self, name, records, lives):
         """A record begins when its process does, and ends when all of it is gone, a moment after its process."""
         for revision in {record["revision"] for record in records}:

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod lock;
 pub mod logs;
 pub mod meter;
+pub mod outgoing;
 pub mod platform;
 pub mod store;
 pub mod tasks;

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod examples;
 mod focus;
+mod instances;
 mod parquet;
 mod prices;
 mod sheet;
@@ -38,6 +39,7 @@ Examples:
   homerun usage --by sku --format csv --output usage.csv
   homerun usage --all-projects --by project --format parquet --output usage.parquet
   homerun usage focus --from last-month --to this-month > focus.csv
+  homerun usage instances --from 24h
   homerun usage prices";
 
 /// `homerun usage ...`
@@ -56,6 +58,9 @@ pub enum UsageCommand {
     /// Export in the format of the FinOps Open Cost and Usage Specification (FOCUS)
     #[command(after_help = focus::EXAMPLES)]
     Focus(focus::FocusArgs),
+    /// Show single instances and what each was billed for
+    #[command(after_help = instances::EXAMPLES)]
+    Instances(instances::InstancesArgs),
     /// Show the price list
     #[command(after_help = "Examples:\n  homerun usage prices\n  homerun usage prices --format json")]
     Prices(prices::PricesArgs),
@@ -120,6 +125,7 @@ pub(crate) async fn run(target: &Target, args: UsageArgs) -> Result<(), CliError
     match args.command {
         None => report(&client, &args.report).await,
         Some(UsageCommand::Focus(args)) => focus::run(&client, &args).await,
+        Some(UsageCommand::Instances(args)) => instances::run(&client, &args).await,
         Some(UsageCommand::Prices(args)) => prices::run(&client, &args).await,
     }
 }

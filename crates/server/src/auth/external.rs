@@ -67,9 +67,7 @@ enum KeysError {
 
 impl External {
     pub(super) fn new(config: IssuerConfig) -> Self {
-        // Fails only if a provider is installed already, and then that one serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { config, http: reqwest::Client::new(), keys: Mutex::default() }
+        Self { config, http: crate::outgoing::client(), keys: Mutex::default() }
     }
 
     pub(super) fn issuer(&self) -> &str {

@@ -36,10 +36,9 @@ pub struct Standing {
 
 /// Runs until the task is dropped.
 pub async fn run(platform: Arc<Platform>) {
-    let client = reqwest::Client::builder().timeout(PATIENCE).build();
-    let client = client.inspect_err(|error| tracing::error!(%error, "no webhook can be told")).ok();
+    let client = crate::outgoing::client();
     loop {
-        if let Err(error) = look(&platform, client.as_ref()).await {
+        if let Err(error) = look(&platform, &client).await {
             tracing::error!(error = &error as &dyn Error, "budgets could not be looked at; it is tried again");
         }
         tokio::select! {
@@ -49,7 +48,7 @@ pub async fn run(platform: Arc<Platform>) {
     }
 }
 
-async fn look(platform: &Platform, client: Option<&reqwest::Client>) -> Result<()> {
+async fn look(platform: &Platform, client: &reqwest::Client) -> Result<()> {
     let now = platform.clock.now();
     let standings = standings(platform, now)?;
     let changed = {
@@ -98,12 +97,7 @@ fn service(subject: &Subject) -> ServiceKey {
 }
 
 /// Tells of the thresholds that a budget has reached, each once in a month.
-async fn tell(
-    platform: &Platform,
-    client: Option<&reqwest::Client>,
-    standing: &Standing,
-    now: Timestamp,
-) -> Result<()> {
+async fn tell(platform: &Platform, client: &reqwest::Client, standing: &Standing, now: Timestamp) -> Result<()> {
     let Standing { project, budget, spent, exceeded } = standing;
     let (month, currency) = (now.format("%Y-%m").to_string(), &platform.prices.list().currency);
     for percent in budget.thresholds.iter().copied().filter(|percent| budget.is_reached(*spent, *percent)) {
@@ -121,7 +115,7 @@ async fn tell(
                 "a budget has reached {percent} %"
             );
         }
-        let Some((url, client)) = budget.webhook.as_deref().zip(client) else { continue };
+        let Some(url) = budget.webhook.as_deref() else { continue };
         if !platform.store.is_to_be_told(&notice)? {
             continue;
         }
@@ -130,7 +124,8 @@ async fn tell(
             "threshold": percent, "amount": budget.amount, "spent": spent, "currency": currency,
             "stopped": exceeded.is_some(),
         });
-        match client.post(url).json(&body).send().await.and_then(reqwest::Response::error_for_status) {
+        match client.post(url).timeout(PATIENCE).json(&body).send().await.and_then(reqwest::Response::error_for_status)
+        {
             Ok(_) => platform.store.told(&notice)?,
             Err(error) => {
                 tracing::warn!(
