@@ -47,6 +47,7 @@ impl Scaler for Homerun {
             arrivals: view.arrivals,
             last_busy: view.last_busy.map(at),
             ready: view.ready,
+            unready: 0,
             cpu: 0.0,
             start: Some(TimeDelta::microseconds((view.trace.start * 1e6) as i64)),
         };
