@@ -201,13 +201,23 @@ pub fn scale(spec: &ScaleSpec, mut state: ScaleState, sample: &Sample, now: Time
     }
     // Without a request nothing is started; what is there is kept for its time.
     let idle = sample.in_flight + sample.waiting == 0;
-    // Instances that take no requests are no help to those who ask.
-    let need = if idle { 0 } else { state.on_demand(spec, sample).max(state.ahead(spec)) + sample.unready };
+    let need = if idle { 0 } else { state.on_demand(spec, sample).max(state.ahead(spec)) };
     state.note(now, need);
     state.forget(spec, now);
     let lately = state.needs.front().map_or(0, |(_, need)| *need);
     let bounded = |count: u32| count.min(spec.max).max(spec.min);
-    (state, Scaled { wanted: bounded(lately), needed: need.min(spec.max), min: spec.min })
+    // Not remembered: it is over as soon as enough of them take requests.
+    let needed = (need + beside_unready(spec, sample, need)).min(spec.max);
+    (state, Scaled { wanted: bounded(lately).max(needed), needed, min: spec.min })
+}
+
+/// Instances to start beside those that take no requests. One for each that is missing, so at most as many as there
+/// should be: where all fail for the same reason, for instance a database that is down, more would fail too. Where
+/// nobody asks and none of the minimum is healthy, nothing says that another one would be.
+fn beside_unready(spec: &ScaleSpec, sample: &Sample, need: u32) -> u32 {
+    let kept = if sample.ready > 0 { spec.min } else { 0 };
+    let missing = sample.unready.min(need.max(kept).saturating_sub(sample.ready));
+    if missing == 0 { 0 } else { missing + kept.saturating_sub(need) }
 }
 
 impl ScaleSpec {

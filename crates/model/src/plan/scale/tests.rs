@@ -166,8 +166,31 @@ fn s07_an_instance_that_is_not_ready_is_no_help() {
     let spec = spec(0, 3, 80);
     let unready = Sample { unready: 1, ..busy(0, 5) };
     assert_eq!(replay(&spec, [unready])[0].needed, 2, "one that takes requests beside it");
-    assert_eq!(replay(&spec, [Sample { unready: 3, ..unready }])[0].needed, 3, "no more than the maximum");
     assert_eq!(replay(&spec, [Sample { waiting: 0, ..unready }])[0].needed, 0, "without a request nothing is started");
+    assert_eq!(replay(&ScaleSpec { max: 1, ..spec }, [unready])[0].needed, 1, "no more than the maximum");
+    let kept = ScaleSpec { min: 2, max: 5, ..spec };
+    let one_of_two = Sample { ready: 1, unready: 1, ..Sample::default() };
+    assert_eq!(replay(&kept, [one_of_two])[0].wanted, 3, "the minimum is of those that take requests");
+    let restored = Sample { ready: 2, ..one_of_two };
+    assert_eq!(replay(&kept, [one_of_two, restored])[1].wanted, 2, "what replaced it is enough");
+}
+
+#[test]
+fn s07_what_all_instances_fail_for_is_not_fought_with_ever_more_of_them() {
+    // Whatever is started is not ready either.
+    let (spec, mut state, mut have) = (ScaleSpec { concurrency: 1, ..spec(0, 100, 80) }, ScaleState::default(), 0);
+    for second in 0..120 {
+        let (next, scaled) = scale(&spec, state, &Sample { unready: have, ..busy(0, 5) }, at(second));
+        have = have.max(scaled.needed);
+        state = next;
+    }
+    assert_eq!(have, 10, "twice those that the requests need");
+    let mut wanted = 0;
+    for second in 120..180 {
+        let (next, scaled) = scale(&spec, state, &Sample { ready: 5, unready: 5, ..busy(5, 0) }, at(second));
+        (state, wanted) = (next, scaled.wanted);
+    }
+    assert_eq!(wanted, 5, "it is not remembered once they are ready");
 }
 
 #[test]
