@@ -216,8 +216,10 @@ fn leave(intents: &[Intent<'_>], seen: Seen<'_>, yielding: &BTreeSet<InstanceId>
         // What was begun for a request becomes ready and is idle for its time, even if the request has gone: else
         // a service that starts slowly might never be up.
         staying.retain(|instance| intent.revision.phase != Phase::Ready || instance.state == InstanceState::Ready);
-        // The newest idle ones go first: the oldest have the warmest caches.
-        staying.sort_by_key(|instance| (busy(instance, seen), std::cmp::Reverse(instance.spec.decided_at)));
+        // Those that take no requests go first, of the others the newest idle ones: the oldest have the warmest caches.
+        staying.sort_by_key(|instance| {
+            (instance.takes_requests(), busy(instance, seen), std::cmp::Reverse(instance.spec.decided_at))
+        });
         staying.into_iter().take(surplus).for_each(|instance| retire(instance, seen, plan));
         // Those that drain and are not wanted back.
         let back = wanted.saturating_sub(active(intent.revision, seen).count());

@@ -143,6 +143,21 @@ fn s07_an_instance_that_starts_is_not_given_up_for_idleness() {
 }
 
 #[test]
+fn s05_an_instance_that_takes_no_requests_goes_before_one_that_does() {
+    let web = revision("web", 1, 0, Phase::Ready);
+    let mut machine = Machine::default();
+    machine.step(&[(web.clone(), 1)], 0, 0, at(0));
+    machine.instances[0].unready.insert("app".to_owned(), "connection refused".to_owned());
+    machine.step(&[(web.clone(), 2)], 0, 0, at(1));
+    let healthy = machine.instances[1].spec.id.clone();
+    for second in 2..6 {
+        machine.step(&[(web.clone(), 1)], 0, 0, at(second));
+    }
+    let left: Vec<_> = machine.instances.iter().map(|instance| instance.spec.id.clone()).collect();
+    assert_eq!(left, [healthy], "although the other one is older");
+}
+
+#[test]
 fn b02_what_is_only_kept_warm_is_not_started_again() {
     let ocr = revision("ocr", 1, 1, Phase::Ready);
     let mut machine = Machine::default();
