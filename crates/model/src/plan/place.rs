@@ -48,6 +48,15 @@ pub struct Holder {
     pub requests: u32,
 }
 
+/// GPUs that other projects hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Others {
+    /// How many.
+    pub gpus: u32,
+    /// Since when they have held the first of them.
+    pub since: Timestamp,
+}
+
 /// Why a GPU is not given now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
@@ -55,6 +64,8 @@ pub struct Denied {
     pub cause: DeniedCause,
     /// The services of the same project and region that hold GPUs of the type.
     pub holders: Vec<Holder>,
+    /// Where devices ran out: those of them that other projects hold. Whose they are is theirs to know.
+    pub others: Option<Others>,
     /// Since when it has not been given.
     pub since: Timestamp,
 }
@@ -96,17 +107,18 @@ impl fmt::Display for Denied {
             }
             DeniedCause::Budget(exceeded) => write!(f, "{exceeded}")?,
         }
+        let time = |since: Timestamp| since.to_rfc3339_opts(SecondsFormat::Secs, true);
         let holder = |holder: &Holder| {
-            let since = holder.since.to_rfc3339_opts(SecondsFormat::Secs, true);
             let doing = match (f.alternate(), holder.requests) {
                 (false, _) => String::new(),
                 (true, 0) => ", idle".to_owned(),
                 (true, 1) => ", serving 1 request".to_owned(),
                 (true, many) => format!(", serving {many} requests"),
             };
-            format!("{} ({}) since {since}{doing}", holder.service, holder.gpus)
+            format!("{} ({}) since {}{doing}", holder.service, holder.gpus, time(holder.since))
         };
-        let holders: Vec<_> = self.holders.iter().map(holder).collect();
+        let others = self.others.map(|others| format!("other projects ({}) since {}", others.gpus, time(others.since)));
+        let holders: Vec<_> = self.holders.iter().map(holder).chain(others).collect();
         if holders.is_empty() { f.write_str(".") } else { write!(f, ". GPUs are held by: {}.", holders.join("; ")) }
     }
 }
@@ -150,12 +162,12 @@ impl Ledger {
         let used: u32 = holders.iter().map(|holder| holder.gpus).sum();
         let limit = quotas.limit(&key);
         if used + count > limit {
-            return Err(Box::new(Denied { cause: DeniedCause::Quota { key, limit }, holders, since: now }));
+            let cause = DeniedCause::Quota { key, limit };
+            return Err(Box::new(Denied { cause, holders, others: None, since: now }));
         }
         let free: Vec<DeviceId> = self.free(&key).take(count as usize).cloned().collect();
         if free.len() < count as usize {
-            let cause = DeniedCause::Devices { gpu: key.gpu, region: key.region };
-            return Err(Box::new(Denied { cause, holders, since: now }));
+            return Err(Box::new(self.no_device(key, now)));
         }
         for id in &free {
             self.held.insert(id.clone(), (key.clone(), revision.service.clone(), now));
@@ -183,10 +195,25 @@ impl Ledger {
         self.gpus.iter().find(|gpu| spec.gpus.contains(&gpu.id)).map(|gpu| counted(spec, gpu))
     }
 
+    /// Why none of the devices is given: whatever quota they are counted for, somebody has them.
+    fn no_device(&self, key: QuotaKey, now: Timestamp) -> Denied {
+        let same = |held: &QuotaKey| held.gpu == key.gpu && held.region == key.region;
+        let holders = self.holding(|held| same(held) && held.project == key.project);
+        let others = self.held.values().filter(|(held, ..)| same(held) && held.project != key.project);
+        let times: Vec<Timestamp> = others.map(|(_, _, since)| *since).collect();
+        let others = times.iter().min().map(|since| Others { gpus: times.len() as u32, since: *since });
+        Denied { cause: DeniedCause::Devices { gpu: key.gpu, region: key.region }, holders, others, since: now }
+    }
+
     /// The services of the project that hold GPUs which the quota counts, most first.
     pub fn holders(&self, key: &QuotaKey) -> Vec<Holder> {
+        self.holding(|held| held == key)
+    }
+
+    /// The services that hold GPUs which are counted for certain quotas, all of the same project; most first.
+    fn holding(&self, counts: impl Fn(&QuotaKey) -> bool) -> Vec<Holder> {
         let mut holders = BTreeMap::<&ServiceName, Holder>::new();
-        for (_, service, since) in self.held.values().filter(|(counted, ..)| counted == key) {
+        for (_, service, since) in self.held.values().filter(|(counted, ..)| counts(counted)) {
             let first = || Holder { service: service.clone(), gpus: 0, since: *since, requests: 0 };
             let holder = holders.entry(service).or_insert_with(first);
             holder.gpus += 1;

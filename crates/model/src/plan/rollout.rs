@@ -96,9 +96,12 @@ pub fn rollout(
     while let Some(next) = missing.iter().enumerate().min_by_key(|(_, growth)| turn(growth)).map(|(index, _)| index) {
         let growth = &mut missing[next];
         let granted = match growth.stopped {
-            Some(exceeded) => {
-                Err(Box::new(Denied { cause: DeniedCause::Budget(exceeded.clone()), holders: Vec::new(), since: now }))
-            }
+            Some(exceeded) => Err(Box::new(Denied {
+                cause: DeniedCause::Budget(exceeded.clone()),
+                holders: Vec::new(),
+                others: None,
+                since: now,
+            })),
             None => ledger.grant(growth.revision, quotas, now),
         };
         match granted.map(|gpus| start::instance(growth.revision, new_id(growth.revision), gpus, now)) {

@@ -42,6 +42,27 @@ fn g08_a_service_over_the_quota_is_denied_and_told_who_holds_it() {
 }
 
 #[test]
+fn b02_where_other_projects_hold_the_gpus_it_says_so_and_not_whose_they_are() {
+    let (mine, mut theirs) = (revision("ocr", 1, 1, Phase::Ready), revision("secret", 1, 1, Phase::Ready));
+    theirs.key.project = ProjectId::from("team-a");
+    let (gpus, mut quotas) = machine::l4s(2, 5);
+    quotas.set(QuotaKey { project: theirs.key.project.clone(), ..key_of(&gpus[0]) }, 5);
+    let mut ledger = Ledger::new(gpus, &[]);
+    ledger.grant(&theirs, &quotas, at(7)).expect("there are two");
+    ledger.grant(&mine, &quotas, at(8)).expect("there is another one");
+    let denied = ledger.grant(&mine, &quotas, at(9)).expect_err("both are held").to_string();
+    let holders =
+        "GPUs are held by: ocr (1) since 2027-01-15T08:00:08Z; other projects (1) since 2027-01-15T08:00:07Z.";
+    assert!(denied.ends_with(holders) && !denied.contains("secret"), "{denied}");
+}
+
+/// The quota of the default project that a GPU counts for.
+fn key_of(gpu: &Gpu) -> QuotaKey {
+    let (project, region) = (ProjectId::from("demo"), gpu.region.clone());
+    QuotaKey { project, region, gpu: gpu.gpu.clone(), zonal_redundancy: false }
+}
+
+#[test]
 fn g08_waiting_services_each_get_one_gpu_before_one_gets_two() {
     let (ocr, chat) = (revision("ocr", 1, 1, Phase::Ready), revision("chat", 1, 1, Phase::Ready));
     let mut machine = Machine::default();
