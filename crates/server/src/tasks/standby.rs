@@ -23,6 +23,8 @@ const FRESH: TimeDelta = TimeDelta::seconds(1);
 pub(super) struct Standby {
     /// When revisions last had an instance.
     used: BTreeMap<RevisionKey, Timestamp>,
+    /// For which revisions a sandbox was to stand by when it was last looked.
+    chosen: BTreeSet<RevisionKey>,
     memory: Option<(Timestamp, Memory)>,
 }
 
@@ -43,6 +45,7 @@ impl Standby {
             }
             None => Vec::new(),
         };
+        self.chosen = chosen.iter().cloned().collect();
         platform.backend.stand_by(chosen.iter().filter_map(|key| at_zero.get(key)).map(|(s, _)| s.clone()).collect());
     }
 
@@ -77,7 +80,11 @@ impl Standby {
         let intents = platform.store.intents(&platform.store.owners(&known));
         let revisions = intents.iter().flat_map(|intent| wanted_revisions(intent));
         let spec = |revision: &Revision| {
-            let seen = AtZero { waits: waiting.contains(&revision.key), used: self.used.get(&revision.key).copied() };
+            let seen = AtZero {
+                waits: waiting.contains(&revision.key),
+                used: self.used.get(&revision.key).copied(),
+                stands_by: self.chosen.contains(&revision.key),
+            };
             let spec = start::instance(revision, InstanceId::new(""), Vec::new(), platform.clock.now())?;
             Some((revision.key.clone(), (spec, seen)))
         };
