@@ -9,12 +9,13 @@
 //! Whatever way it ends, every process is gone, its cgroups, volumes and folder are removed, and only
 //! then does the state say that it is over. An adopted instance begins where the record says it was.
 
+mod failure;
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
-use homerun_model::container::Check;
 use homerun_model::instance::{Failure, InstanceSpec, InstanceState};
 use homerun_model::names::InstanceId;
 use homerun_model::receipt::Receipt;
@@ -298,40 +299,6 @@ impl Life {
         let receipt = Receipt::of(self.spec.decided_at, &stamps);
         tracing::info!(instance = %self.spec.id, start = %receipt, "ready");
         say(&self.shared, &self.spec, &format!("Instance {} is ready after {receipt}.", self.spec.id));
-    }
-
-    fn failure(&self, event: Event) -> Failure {
-        let was_ready = self.state() == Some(InstanceState::Ready);
-        match event {
-            Event::Exited { index, code } => {
-                let instances = self.shared.lock();
-                let containers =
-                    instances.get(&self.spec.id).map(|instance| instance.record.containers.clone()).unwrap_or_default();
-                drop(instances);
-                let out_of_memory =
-                    containers.iter().any(|c| c.index == index && self.shared.cgroups.out_of_memory(&c.cgroup));
-                Failure::Exited { container: self.name(index), code, out_of_memory, was_ready }
-            }
-            Event::NotAlive { index, reason } => {
-                Failure::LivenessProbe { container: self.name(index), last_error: reason }
-            }
-        }
-    }
-
-    /// A refused connection is explained by where the container listens instead.
-    fn probe_failure(&self, index: usize, reason: String) -> Failure {
-        let container = &self.spec.containers[index];
-        let port = match container.startup_probe.as_ref().map(|probe| &probe.check) {
-            Some(Check::Tcp { port } | Check::Http { port, .. } | Check::Grpc { port, .. }) => *port,
-            None => None,
-        };
-        let port = port.and_then(|port| u16::try_from(port).ok()).or(container.port).unwrap_or(self.spec.ingress.port);
-        let refused = reason == "connection refused";
-        let last_error = match self.first.filter(|_| refused) {
-            Some(process) => listening::elsewhere(process.pid, port),
-            None => reason,
-        };
-        Failure::StartupProbe { container: self.name(index), last_error }
     }
 
     fn name(&self, index: usize) -> String {

@@ -12,8 +12,9 @@
 //! | `cgroup`, `seccomp` | what a container may use and do |
 //! | `network` | connections into instances |
 //! | `outbound` | their way to the outside |
-//! | `record`, `process` | what survives homerun |
+//! | `record`, `process`, `adopt` | what survives homerun, and how the next one takes it over |
 
+mod adopt;
 mod cgroup;
 mod cpu;
 mod health;
@@ -209,47 +210,6 @@ impl OciBackend {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Instance>> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes over what the records name; everything else in this homerun's cgroups is ended.
-    fn adopt(self: Arc<Self>) -> io::Result<()> {
-        let records = self.records.all()?;
-        self.forget_standbys();
-        let spare = self.helpers.clone();
-        let known: Vec<&str> = records
-            .iter()
-            .filter(|record| !record.observed.state.is_over())
-            .flat_map(|record| record.containers.iter().map(|container| container.cgroup.as_str()))
-            .collect();
-        for name in self.cgroups.names() {
-            if !known.contains(&name.as_str()) && !spare.owns(&name) {
-                self.cgroups.remove(&name, Duration::from_secs(5));
-            }
-        }
-        if let Some(outbound) = &self.outbound {
-            let lives =
-                |id: &str| records.iter().any(|r| r.observed.spec.id.as_str() == id && !r.observed.state.is_over());
-            if let Err(error) = outbound.retain(lives) {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "interfaces of an earlier homerun cannot be removed"
-                );
-            }
-        }
-        for record in records {
-            let id = record.observed.spec.id.clone();
-            let over = record.observed.state.is_over();
-            let first = record.containers.first().and_then(|container| container.process);
-            let network =
-                first.filter(|process| process.exists()).and_then(|process| network::of_process(process.pid).ok());
-            tracing::info!(instance = %id, "found from an earlier homerun");
-            let stop = watch::Sender::new(record.grace_left(chrono::Utc::now()));
-            self.lock().insert(id.clone(), Instance { record, network, standby: None, cpu: CpuState::default(), stop });
-            if !over {
-                tokio::spawn(self.clone().live(id, true));
-            }
-        }
-        Ok(())
     }
 
     /// Changes an instance, writes its record if asked to, and tells who watches. Nobody sees the change
