@@ -14,14 +14,24 @@ use serde::Serialize;
 
 /// How long the next helper waits so as not to be in the way of the start that the last one is for.
 const REFILL_PAUSE: Duration = Duration::from_millis(50);
+/// How long the kernel may take to end the processes of a helper that is dropped.
+const REMOVED: Duration = Duration::from_secs(5);
 
-/// A helper that waits for its job, in the cgroup of the container that it will make.
+/// A helper that waits for its job, in the cgroup of the container that it will make. Dropped, it ends with what it
+/// has made: whatever goes wrong before its container runs leaves nothing.
 pub(super) struct Helper {
+    /// `None` once its container runs.
+    running: Option<Running>,
+    /// The cgroup's name.
+    pub cgroup: String,
+    cgroups: Cgroups,
+}
+
+/// A helper's process, and how to speak with it.
+struct Running {
     process: Child,
     messages: ChildStdin,
     answers: BufReader<ChildStdout>,
-    /// The cgroup's name.
-    pub cgroup: String,
 }
 
 /// Hands out helpers.
@@ -43,7 +53,9 @@ impl Helpers {
 
     /// A helper, at once if the spare one is there.
     pub(super) fn take(&self) -> io::Result<Helper> {
-        let spare = self.lock().take().and_then(|helper| self.if_alive(helper));
+        // It may have been killed while it waited, for instance when the machine ran out of memory.
+        let waited = self.lock().take();
+        let spare = waited.and_then(|mut helper| helper.is_alive().then_some(helper));
         let helpers = self.clone();
         let refill = move || {
             std::thread::sleep(REFILL_PAUSE);
@@ -64,7 +76,7 @@ impl Helpers {
         match self.start() {
             Ok(helper) => {
                 let surplus = self.lock().replace(helper);
-                surplus.into_iter().for_each(|helper| helper.discard(&self.cgroups));
+                drop(surplus);
             }
             // The next start makes its own and reports what is wrong.
             Err(error) => tracing::warn!(%error, "no helper could be started ahead of need"),
@@ -82,23 +94,11 @@ impl Helpers {
         let (Some(messages), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let helper = Helper { process, messages, answers: BufReader::new(answers), cgroup };
-        match self.cgroups.enter(&helper.cgroup, helper.process.id()) {
-            Ok(()) => Ok(helper),
-            Err(error) => {
-                helper.discard(&self.cgroups);
-                Err(error)
-            }
-        }
-    }
-
-    /// It may have been killed while it waited, for instance when the machine ran out of memory.
-    fn if_alive(&self, mut helper: Helper) -> Option<Helper> {
-        if helper.is_alive() {
-            return Some(helper);
-        }
-        helper.discard(&self.cgroups);
-        None
+        let pid = process.id();
+        let running = Some(Running { process, messages, answers: BufReader::new(answers) });
+        let helper = Helper { running, cgroup, cgroups: self.cgroups.clone() };
+        self.cgroups.enter(&helper.cgroup, pid)?;
+        Ok(helper)
     }
 
     /// Whether a cgroup is the spare helper's.
@@ -110,7 +110,7 @@ impl Helpers {
     pub(super) fn close(&self) {
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let spare = self.lock().take();
-        spare.into_iter().for_each(|helper| helper.discard(&self.cgroups));
+        drop(spare);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Helper>> {
@@ -120,81 +120,79 @@ impl Helpers {
 
 impl Helper {
     /// Makes the container; its process id, or why not as a sentence. Blocks for some milliseconds.
-    pub(super) fn make(mut self, cgroups: &Cgroups, limits: &Limits, job: &Job) -> Result<i32, String> {
-        let answer = self.begin(cgroups, limits, job);
-        self.end(cgroups, answer)
+    pub(super) fn make(mut self, limits: &Limits, job: &Job) -> Result<i32, String> {
+        let answer = self.begin(limits, job);
+        self.end(answer)
     }
 
     /// Makes the container as far as the job says, and waits there; with its process id if it has one yet.
-    pub(super) fn prepare(
-        mut self,
-        cgroups: &Cgroups,
-        limits: &Limits,
-        job: &Job,
-    ) -> Result<(Self, Option<i32>), String> {
-        match self.begin(cgroups, limits, job) {
+    pub(super) fn prepare(mut self, limits: &Limits, job: &Job) -> Result<(Self, Option<i32>), String> {
+        match self.begin(limits, job) {
             Ok(Answer::Prepared { pid }) => Ok((self, pid)),
-            other => self.end(cgroups, other).and(Err("the helper did not wait".to_owned())),
+            other => self.end(other).and(Err("the helper did not wait".to_owned())),
         }
     }
 
     /// Completes a container that waits; its process id, or why not as a sentence.
-    pub(super) fn complete(mut self, cgroups: &Cgroups, last: &Last) -> Result<i32, String> {
-        let answer = self.say(last).and_then(|()| self.hear());
-        self.end(cgroups, answer)
+    pub(super) fn complete(mut self, last: &Last) -> Result<i32, String> {
+        let answer = self.running().and_then(|running| running.ask(last));
+        self.end(answer)
     }
 
     /// Whether it has not been killed while it waited, for instance when the machine ran out of memory.
     pub(super) fn is_alive(&mut self) -> bool {
-        matches!(self.process.try_wait(), Ok(None))
+        self.running.as_mut().is_some_and(|running| matches!(running.process.try_wait(), Ok(None)))
     }
 
-    /// Ends a helper that is not needed, with what it has made.
-    pub(super) fn discard(mut self, cgroups: &Cgroups) {
-        drop(self.messages);
-        let _ = self.process.wait();
-        cgroups.remove(&self.cgroup, Duration::from_secs(1));
+    fn running(&mut self) -> Result<&mut Running, String> {
+        self.running.as_mut().ok_or_else(|| "the helper has ended".to_owned())
     }
 
-    fn begin(&mut self, cgroups: &Cgroups, limits: &Limits, job: &Job) -> Result<Answer, String> {
-        cgroups
-            .limit(&self.cgroup, limits)
-            .map_err(|error| format!("the container's limits cannot be set: {error}"))?;
-        self.say(job)?;
-        self.hear()
-    }
-
-    fn say(&mut self, message: &impl Serialize) -> Result<(), String> {
-        let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
-        line.push(b'\n');
-        self.messages.write_all(&line).map_err(|error| format!("the helper has ended: {error}"))
-    }
-
-    fn hear(&mut self) -> Result<Answer, String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).map_err(|error| format!("the helper cannot be heard: {error}"))?;
-        serde_json::from_str(&line).map_err(|_| "the helper ended without an answer".to_owned())
+    fn begin(&mut self, limits: &Limits, job: &Job) -> Result<Answer, String> {
+        let limited = self.cgroups.limit(&self.cgroup, limits);
+        limited.map_err(|error| format!("the container's limits cannot be set: {error}"))?;
+        self.running()?.ask(job)
     }
 
     /// The helper has done its work, or cannot.
-    fn end(mut self, cgroups: &Cgroups, answer: Result<Answer, String>) -> Result<i32, String> {
+    fn end(mut self, answer: Result<Answer, String>) -> Result<i32, String> {
         match answer {
             Ok(Answer::Started { pid }) => {
-                // Its end takes the kernel a while (it has mounts to undo), and nobody needs to wait for it.
-                let reaper = std::thread::Builder::new().name("reaper".to_owned()).spawn(move || self.process.wait());
-                reaper.map_err(|error| format!("no thread: {error}"))?;
+                if let Some(mut running) = self.running.take() {
+                    // Its end takes the kernel a while (it has mounts to undo), and nobody needs to wait for it.
+                    let reaper = std::thread::Builder::new().name("reaper".to_owned());
+                    let reaper = reaper.spawn(move || running.process.wait());
+                    reaper.map_err(|error| format!("no thread: {error}"))?;
+                }
                 Ok(pid)
             }
-            other => {
-                // Its child may be alive, and is homerun's when the helper has been waited for.
-                cgroups.remove(&self.cgroup, Duration::from_secs(5));
-                let _ = self.process.wait();
-                Err(match other {
-                    Ok(Answer::Failed { message }) | Err(message) => message,
-                    Ok(_) => "the helper waits and should not".to_owned(),
-                })
-            }
+            Ok(Answer::Failed { message }) | Err(message) => Err(message),
+            Ok(_) => Err("the helper waits and should not".to_owned()),
         }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let Some(Running { mut process, messages, answers }) = self.running.take() else {
+            return;
+        };
+        // It ends when nobody speaks with it any more, or is killed with its cgroup.
+        drop((messages, answers));
+        // Its child may be alive, and is homerun's when the helper has been waited for.
+        self.cgroups.remove(&self.cgroup, REMOVED);
+        let _ = process.wait();
+    }
+}
+
+impl Running {
+    fn ask(&mut self, message: &impl Serialize) -> Result<Answer, String> {
+        let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+        line.push(b'\n');
+        self.messages.write_all(&line).map_err(|error| format!("the helper has ended: {error}"))?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line).map_err(|error| format!("the helper cannot be heard: {error}"))?;
+        serde_json::from_str(&line).map_err(|_| "the helper ended without an answer".to_owned())
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use homerun_model::instance::{ContainerSpec, InstanceSpec};
+use homerun_model::names::InstanceId;
 use homerun_model::plan::standby::Memory;
 use oci_spec::runtime::{Hook as OciHook, LinuxBuilder, ProcessBuilder, Spec, SpecBuilder};
 
@@ -37,6 +38,8 @@ pub(super) enum JobError {
 /// What a job is made from besides the container.
 pub(super) struct Surroundings<'a> {
     pub spec: &'a InstanceSpec,
+    /// The instance's id; of its own if it stands by.
+    pub id: InstanceId,
     pub image: &'a ResolvedImage,
     pub gpus: &'a Gpus,
     /// The instance's folder.
@@ -141,7 +144,7 @@ pub(super) fn make(index: usize, around: &Surroundings<'_>) -> Result<(Job, Limi
         binds,
         hooks: gpu.hooks,
         seccomp: around.seccomp.to_owned(),
-        id: format!("{}-{index}", around.spec.id),
+        id: format!("{}-{index}", around.id),
         open_files: OPEN_FILES,
         hold,
     };

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use homerun_model::Timestamp;
 use homerun_model::instance::InstanceSpec;
@@ -20,6 +21,9 @@ use super::{Shared, job, start};
 
 /// How folders of sandboxes that stand by are named; no instance is named so.
 const PREFIX: &str = ".standby-";
+
+/// How long one that could not be made is left alone.
+const RETRIED: Duration = Duration::from_secs(60);
 
 /// The sandboxes that stand by.
 #[derive(Default)]
@@ -35,8 +39,8 @@ struct State {
     /// What there should be.
     wanted: Vec<InstanceSpec>,
     ready: Vec<Standby>,
-    /// Those of the wanted that could not be made.
-    failed: Vec<InstanceSpec>,
+    /// Those of the wanted that could not be made, and when it was tried.
+    failed: Vec<(InstanceSpec, Instant)>,
 }
 
 /// One sandbox that stands by.
@@ -61,8 +65,9 @@ impl Standbys {
     pub(super) fn want(&self, specs: Vec<InstanceSpec>) {
         let wanted: Vec<InstanceSpec> = specs.into_iter().map(like).collect();
         let mut state = self.lock();
-        state.failed.retain(|spec| wanted.contains(spec));
-        let due = state.wanted != wanted || state.ready.iter_mut().any(|standby| !standby.is_alive());
+        state.failed.retain(|(spec, _)| wanted.contains(spec));
+        let retried = state.failed.iter().any(|(_, tried)| tried.elapsed() >= RETRIED);
+        let due = retried || state.wanted != wanted || state.ready.iter_mut().any(|standby| !standby.is_alive());
         state.wanted = wanted;
         drop(state);
         if due {
@@ -90,16 +95,31 @@ enum Step {
 }
 
 impl State {
-    fn next(&mut self) -> Option<Step> {
+    fn next(&mut self, now: Instant) -> Option<Step> {
         let surplus =
             self.ready.iter_mut().position(|standby| !self.wanted.contains(&standby.like) || !standby.is_alive());
         if let Some(index) = surplus {
             return Some(Step::End(self.ready.swap_remove(index)));
         }
-        let missing = |spec: &&InstanceSpec| {
-            !self.failed.contains(spec) && !self.ready.iter().any(|standby| standby.like == **spec)
-        };
+        let left_alone =
+            |spec: &InstanceSpec| self.failed.iter().any(|(failed, tried)| failed == spec && now < *tried + RETRIED);
+        let missing =
+            |spec: &&InstanceSpec| !left_alone(spec) && !self.ready.iter().any(|standby| standby.like == **spec);
         self.wanted.iter().find(missing).cloned().map(Step::Make)
+    }
+
+    /// Notes that one could not be made, and says whether that is news.
+    fn fails(&mut self, spec: InstanceSpec, now: Instant) -> bool {
+        let before = self.failed.len();
+        self.failed.retain(|(failed, _)| *failed != spec);
+        let news = self.failed.len() == before;
+        self.failed.push((spec, now));
+        news
+    }
+
+    fn made(&mut self, standby: Standby) {
+        self.failed.retain(|(failed, _)| *failed != standby.like);
+        self.ready.push(standby);
     }
 }
 
@@ -117,16 +137,19 @@ impl Shared {
     /// Does one thing; `false` if there was nothing to do.
     fn step(&self) -> bool {
         let _working = self.standbys.working.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(step) = self.standbys.lock().next() else {
+        let Some(step) = self.standbys.lock().next(Instant::now()) else {
             return false;
         };
         match step {
             Step::End(standby) => self.end_standby(standby),
             Step::Make(spec) => match Standby::make(self, &spec) {
-                Ok(standby) => self.standbys.lock().ready.push(standby),
+                Ok(standby) => self.standbys.lock().made(standby),
                 Err(message) => {
-                    tracing::debug!(revision = %spec.revision.name, message, "no sandbox could be made ahead of need");
-                    self.standbys.lock().failed.push(spec);
+                    let revision = spec.revision.name.clone();
+                    // Once: it is tried again for as long as it is wanted.
+                    if self.standbys.lock().fails(spec, Instant::now()) {
+                        tracing::warn!(%revision, message, "no sandbox could be made ahead of need");
+                    }
                 }
             },
         }
@@ -155,7 +178,7 @@ impl Shared {
     /// Ends one, or what is left of it.
     pub(super) fn end_standby(&self, standby: Standby) {
         let name = standby.name.clone();
-        standby.containers.into_values().for_each(|helper| helper.discard(&self.cgroups));
+        drop(standby.containers);
         start::reap_children_of_dead_helpers(self);
         remove(&[self.records.folder(&InstanceId::new(&name)), self.volumes.join(&name)]);
     }
@@ -203,7 +226,7 @@ impl Standby {
             let around = job::Surroundings { join, stands_by: true, ..around };
             let (job, limits) = job::make(index, &around).map_err(|error| error.to_string())?;
             let helper = shared.helpers.take().map_err(|error| error.to_string())?;
-            let (helper, process) = helper.prepare(&shared.cgroups, &limits, &job)?;
+            let (helper, process) = helper.prepare(&limits, &job)?;
             self.containers.insert(index, helper);
             // Without a process there is nothing that the others could join.
             let Some(process) = join.or(process) else { break };
@@ -239,5 +262,28 @@ fn move_if_there(from: &Path, to: &Path) -> io::Result<()> {
     match std::fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b03_one_that_could_not_be_made_is_tried_again_after_a_pause_and_told_of_once() {
+        let spec: InstanceSpec = serde_json::from_value(serde_json::json!({
+            "id": "", "revision": {"project": "demo", "region": "us-central1", "name": "a"}, "service": "a",
+            "containers": [], "start_waves": [], "volumes": [], "gpus": [], "gpu_zonal_redundancy": false,
+            "ingress": {"port": 8080, "protocol": "http1"}, "decided_at": "1970-01-01T00:00:00Z",
+        }))
+        .expect("a spec");
+        let mut state = State { wanted: vec![spec.clone()], ..State::default() };
+        let now = Instant::now();
+        assert!(matches!(state.next(now), Some(Step::Make(_))));
+        assert!(state.fails(spec.clone(), now), "the first time it is news");
+        assert!(state.next(now + RETRIED / 2).is_none());
+        assert!(matches!(state.next(now + RETRIED), Some(Step::Make(_))));
+        assert!(!state.fails(spec, now + RETRIED), "the second time it is not");
+        assert!(state.next(now + RETRIED).is_none());
     }
 }

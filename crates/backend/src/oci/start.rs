@@ -28,11 +28,18 @@ pub(super) fn start(
     let folder = shared.records.folder(&spec.id);
     let around = job::Surroundings { join, ..surroundings(shared, (spec, &spec.id), &image, &folder) };
     let standby = shared.lock().get_mut(&spec.id).and_then(|instance| instance.standby.as_mut()?.container(index));
-    let woken = standby.map(|helper| wake(shared, index, &around, helper));
+    let woken = standby.and_then(|helper| {
+        wake(shared, index, &around, helper)
+            .inspect_err(|error| {
+                tracing::debug!(instance = %spec.id, error, "a sandbox that stood by cannot be used");
+                give_up_standby(shared, &spec.id);
+            })
+            .ok()
+    });
     let pid = match woken {
-        Some(Ok(pid)) => pid,
+        Some(pid) => pid,
         // What went wrong may be the sandbox's fault: made anew, it says.
-        _ => make(shared, index, &around)?,
+        None => make(shared, index, &around)?,
     };
     let limit = job::first_cpu_millis(&spec.containers[index], shared.machine);
     let process = ProcessId::of(pid);
@@ -58,6 +65,15 @@ pub(super) fn start(
     Ok((process, watched))
 }
 
+/// Has what is left of an instance's sandbox made anew: it belongs to a container that is not there.
+fn give_up_standby(shared: &Shared, id: &InstanceId) {
+    let rest = shared.lock().get_mut(id).and_then(|instance| instance.standby.take());
+    match rest {
+        Some(rest) => shared.end_standby(rest),
+        None => reap_children_of_dead_helpers(shared),
+    }
+}
+
 /// A container's image.
 pub(super) fn image(shared: &Shared, spec: &InstanceSpec, index: usize) -> Result<ResolvedImage, String> {
     let name = &spec.containers[index].image;
@@ -73,6 +89,7 @@ pub(super) fn surroundings<'a>(
 ) -> job::Surroundings<'a> {
     job::Surroundings {
         spec,
+        id: id.clone(),
         image,
         gpus: &shared.gpus,
         folder,
@@ -89,7 +106,7 @@ fn make(shared: &Shared, index: usize, around: &job::Surroundings<'_>) -> Result
     let (job, limits) = job::make(index, around).map_err(|error| error.to_string())?;
     let helper = shared.helpers.take().map_err(|error| format!("no helper process can be started: {error}"))?;
     record(shared, index, around, helper.cgroup.clone())?;
-    helper.make(&shared.cgroups, &limits, &job).inspect_err(|_| reap_children_of_dead_helpers(shared))
+    helper.make(&limits, &job).inspect_err(|_| reap_children_of_dead_helpers(shared))
 }
 
 fn wake(shared: &Shared, index: usize, around: &job::Surroundings<'_>, helper: Helper) -> Result<i32, String> {
@@ -100,16 +117,12 @@ fn wake(shared: &Shared, index: usize, around: &job::Surroundings<'_>, helper: H
         let (part, devices) = gpu.unzip();
         let limited = devices.map_or(Ok(()), |devices| shared.cgroups.allow_devices(&cgroup, &devices));
         limited.map_err(|error| format!("the GPU's devices cannot be allowed: {error}"))?;
-        helper.complete(&shared.cgroups, &Last { gpu: part })
+        helper.complete(&Last { gpu: part })
     });
     let outcome = shared.update(&around.spec.id, false, |instance| match &woken {
         Ok(_) => instance.record.observed.stamps.woken = true,
         Err(_) => drop(instance.record.containers.pop()),
     });
-    if let Err(error) = &woken {
-        tracing::debug!(instance = %around.spec.id, error, "a sandbox that stood by cannot be used");
-        reap_children_of_dead_helpers(shared);
-    }
     outcome.map_err(|error| unrecorded(&error)).and(woken)
 }
 
@@ -121,7 +134,11 @@ fn record(shared: &Shared, index: usize, around: &job::Surroundings<'_>, cgroup:
             instance.record.observed.stamps.prepared = Some(chrono::Utc::now());
         }
     });
-    added.map_err(|error| unrecorded(&error))
+    added.map_err(|error| {
+        // It is not made then.
+        let _ = shared.update(&around.spec.id, false, |instance| drop(instance.record.containers.pop()));
+        unrecorded(&error)
+    })
 }
 
 fn unrecorded(error: &io::Error) -> String {

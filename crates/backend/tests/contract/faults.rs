@@ -45,7 +45,7 @@ async fn helper() -> Pid {
 }
 
 /// Waits until the process has ended, be it as a zombie.
-async fn ended(pid: Pid) {
+pub async fn ended(pid: Pid) {
     let begun = Instant::now();
     let lives = || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

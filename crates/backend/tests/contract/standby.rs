@@ -7,7 +7,7 @@ use homerun_model::names::InstanceId;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::faults::helpers;
+use crate::faults::{ended, helpers};
 use crate::leaks;
 use crate::world::{PATIENCE, World, instance, plain, with_env, with_sidecar};
 
@@ -18,6 +18,8 @@ tests![
     containers_that_belong_together_are_woken_together,
     an_instance_of_another_kind_is_created,
     a_sandbox_that_died_is_no_loss,
+    where_one_container_cannot_be_woken_all_are_made_anew,
+    a_sandbox_whose_gpu_cannot_be_given_leaves_nothing,
     a_program_that_is_missing_is_named,
     a_sandbox_that_nobody_wants_any_more_is_ended,
 ];
@@ -116,7 +118,9 @@ async fn a_sandbox_that_died_is_no_loss() {
         let child = |helper: u32| leaks::descendants(helper).first().copied();
         let (helper, child) =
             helpers().into_iter().find_map(|helper| Some((helper, child(helper)?))).expect("one stands by");
-        kill(Pid::from_raw(if helper_dies { helper } else { child } as i32), Signal::SIGKILL).expect("kill it");
+        let dies = Pid::from_raw(if helper_dies { helper } else { child } as i32);
+        kill(dies, Signal::SIGKILL).expect("kill it");
+        ended(dies).await;
         let one = started(&world, &spec, &format!("number-{round}")).await;
         assert!(!one.stamps.woken);
         world.body(&one.spec.id, "/").await;
@@ -126,6 +130,59 @@ async fn a_sandbox_that_died_is_no_loss() {
         world.backend.stand_by(Vec::new());
         stands_by(&world, 0).await;
     }
+    world.end().await;
+}
+
+async fn where_one_container_cannot_be_woken_all_are_made_anew() {
+    let world = World::oci().await;
+    let spec = with_sidecar(&world).await;
+    for round in 0..3 {
+        stand_by(&world, &spec).await;
+        // The process that both networks are of is that of the container that was made first.
+        let children = helpers().into_iter().flat_map(leaks::descendants);
+        let first = children.min_by_key(|pid| started_at(*pid)).expect("one stands by");
+        let first = Pid::from_raw(first as i32);
+        kill(first, Signal::SIGKILL).expect("kill it");
+        ended(first).await;
+        let pair = started(&world, &spec, &format!("pair-{round}")).await;
+        assert!(!pair.stamps.woken, "{:?}", pair.stamps);
+        let spaces: Vec<_> =
+            leaks::descendants(std::process::id()).into_iter().filter_map(network_of_container).collect();
+        assert_eq!(spaces.len(), 2, "{spaces:?}");
+        assert_eq!(spaces[0], spaces[1], "containers of an instance are in one network");
+        world.body(&pair.spec.id, "/write?path=/shared/a&bytes=5").await;
+        world.backend.stand_by(Vec::new());
+        world.backend.stop(&pair.spec.id, Duration::from_secs(5)).await;
+        world.wait_for(&pair.spec.id, InstanceState::is_over).await;
+        world.backend.remove(&pair.spec.id).await;
+        stands_by(&world, 0).await;
+    }
+    world.end().await;
+}
+
+/// When a process was started, in clock ticks.
+fn started_at(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let ticks = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)?.parse().ok());
+    ticks.unwrap_or(u64::MAX)
+}
+
+/// The network that a process is in if it runs the program of a container of an instance.
+fn network_of_container(pid: u32) -> Option<std::path::PathBuf> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let port = environment.split(|byte| *byte == 0).any(|pair| pair.starts_with(b"PORT="));
+    port.then(|| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok()).flatten()
+}
+
+async fn a_sandbox_whose_gpu_cannot_be_given_leaves_nothing() {
+    let world = World::oci().await;
+    let mut spec = instance("any", plain(&world).await);
+    spec.containers[0].gpu = true;
+    stand_by(&world, &spec).await;
+    world.backend.stand_by(Vec::new());
+    let over = world.over(&InstanceSpec { gpus: vec!["no-such-gpu".into()], ..spec }).await;
+    assert!(format!("{:?}", over.state).contains("the GPU cannot be given"), "{:?}", over.state);
+    // Its helper is neither left nor a zombie, and its cgroup is gone.
     world.end().await;
 }
 
