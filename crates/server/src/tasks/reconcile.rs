@@ -41,8 +41,10 @@ pub struct Reconcile {
     unsettled: BTreeSet<ServiceKey>,
     pulls: Pulls,
     standby: Standby,
-    /// Instances whose end or readiness has been noted already.
+    /// Instances whose readiness has been noted already.
     noted: BTreeSet<InstanceId>,
+    /// Those whose failure has.
+    failed: BTreeSet<InstanceId>,
 }
 
 /// Runs until the task is dropped.
@@ -73,6 +75,7 @@ impl Reconcile {
             pulls: Pulls::default(),
             standby: Standby::default(),
             noted: BTreeSet::new(),
+            failed: BTreeSet::new(),
         }
     }
 
@@ -94,7 +97,8 @@ impl Reconcile {
         done
     }
 
-    /// Does what the services need.
+    /// Does what the services need. A store that cannot be written, for instance because the disk is full, keeps nobody
+    /// waiting: instances are started, stopped and routed to, and the error is told in the end.
     async fn settle(
         &mut self,
         platform: &Arc<Platform>,
@@ -102,9 +106,8 @@ impl Reconcile {
         instances: &[ObservedInstance],
     ) -> Result<(), StoreError> {
         self.note(platform, instances);
-        judge(platform, keys, instances)?;
         // A revision that has just become ready gets its traffic before the plan asks who still needs what.
-        write_status(platform, keys)?;
+        let before = judge(platform, keys, instances).and(write_status(platform, keys));
         for intent in platform.store.intents(keys) {
             for revision in intent.revisions().filter(|revision| revision.phase == Phase::Deploying) {
                 if revision.images.is_empty() {
@@ -113,16 +116,16 @@ impl Reconcile {
             }
         }
         act(platform, keys, instances).await;
-        judge(platform, keys, instances)?;
+        let after = judge(platform, keys, instances);
         let instances = platform.backend.list();
-        write_status(platform, keys)?;
+        let after = after.and(write_status(platform, keys));
         let intents = platform.store.intents(keys);
         for intent in &intents {
             routes::publish(platform, intent, &instances);
         }
         self.standby.pass(platform, &instances);
         self.unsettled = unsettled(platform, &intents, &instances);
-        finish_deletions(platform, keys, &intents, &instances)
+        before.and(after).and(finish_deletions(platform, keys, &intents, &instances))
     }
 
     /// Remembers how long starts take and which revisions fail.
@@ -145,10 +148,12 @@ impl Reconcile {
                         *mean = 0.7 * *mean + 0.3 * seconds;
                     }
                 }
-                InstanceState::Failed(failure) => {
+                // It is seen again if it could not be forgotten in the pass before.
+                InstanceState::Failed(failure) if !self.failed.contains(id) => {
                     let Ok(Some(revision)) = platform.store.revision(key) else {
                         continue;
                     };
+                    self.failed.insert(id.clone());
                     let message = status::explain(&revision.value, failure).1;
                     tracing::warn!(instance = %id, service = %instance.spec.service, "{message}");
                     let failures = back_off::add(live.failures.get(key), message, now);
@@ -159,6 +164,7 @@ impl Reconcile {
         }
         let known: BTreeSet<&InstanceId> = instances.iter().map(|instance| &instance.spec.id).collect();
         self.noted.retain(|id| known.contains(id));
+        self.failed.retain(|id| known.contains(id));
         live.draining.retain(|id| known.contains(id));
     }
 }
