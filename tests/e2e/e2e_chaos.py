@@ -1,10 +1,13 @@
-"""homerun, its helper processes and containers are killed at random under load; after each death all is as it must be.
+"""homerun, its helper processes, their children and containers are killed at random under load; after each kill all
+is as it must be: what homerun says, and what is on the machine. Every fifth kill is two, the second in the middle of
+what the first one has caused, and is looked at after both.
 
-HOMERUN_CHAOS_KILLS and HOMERUN_CHAOS_SEED choose another run than the short one: 200 kills take a minute and a half.
+HOMERUN_CHAOS_KILLS and HOMERUN_CHAOS_SEED choose another run than the short one: 200 kills take some three minutes.
 """
 
 import collections
 import http.client
+import itertools
 import os
 import random
 import re
@@ -16,14 +19,15 @@ import unittest
 import stack
 from stack import eventually, read
 
-KILLS = int(os.environ.get("HOMERUN_CHAOS_KILLS", 60))
+KILLS = int(os.environ.get("HOMERUN_CHAOS_KILLS", 50))
 SEED = int(os.environ.get("HOMERUN_CHAOS_SEED", 1))
 # Requests at a time; one homerun and all containers share two processors with them.
 CLIENTS = 6
 # How long the same services are asked, and how long an instance without requests is kept. In seconds.
 TURN = 3
 IDLE = 2
-# A container that ends twice within this time is left alone for a while, which has tests of its own. In seconds.
+# A service whose containers end twice, with none in between that has run for so long, is left alone for a while, which
+# has tests of its own. In seconds.
 FORGIVEN = 12
 
 
@@ -79,11 +83,11 @@ class Death(collections.namedtuple("Death", "what service killed over")):
         return mine and answer.sent <= self.over and answer.answered >= self.killed
 
 
-def first_processes():
+def first_processes(key):
     """(pid, revision) of each container's first process."""
     found = []
     for pid in stack.pids():
-        if "homerun" not in read(f"/proc/{pid}/cgroup"):
+        if f"/{key}/" not in read(f"/proc/{pid}/cgroup") or not stack.lives(pid):
             continue
         revision = re.search(r"\0K_REVISION=([^\0]*)", "\0" + read(f"/proc/{pid}/environ"))
         inner = re.search(r"^NSpid:.*\s(\d+)$", read(f"/proc/{pid}/status"), re.MULTILINE)
@@ -96,11 +100,6 @@ def claimed_services(instances):
     return {instance["service"] for instance in instances}
 
 
-def gone(pid):
-    status = read(f"/proc/{pid}/status")
-    return not status or "Z (zombie)" in status
-
-
 class Chaos(unittest.TestCase):
     def setUp(self):
         self.home = stack.Stack("--idle-timeout", IDLE)
@@ -111,14 +110,14 @@ class Chaos(unittest.TestCase):
         self.home.close()
 
     def faults(self):
-        """What is not as it must be: instances, processes, GPUs and the quota."""
+        """What is not as it must be: instances, processes, GPUs, the quota, and what else is on the machine."""
         status = self.home.status()
         instances, faults = status["instances"], []
         unsettled = [i["id"] for i in instances if i["state"] != "ready"]
         if unsettled:
             faults.append(f"not ready: {unsettled}")
         claimed = collections.Counter(instance["revision"] for instance in instances)
-        running = collections.Counter(revision for _, revision in first_processes())
+        running = collections.Counter(revision for _, revision in first_processes(self.home.key))
         if claimed != running:
             faults.append(f"homerun knows {dict(claimed)}, there run {dict(running)}")
         if "a" not in claimed_services(instances):
@@ -130,7 +129,11 @@ class Chaos(unittest.TestCase):
         owners = {gpu: instance["id"] for instance in instances for gpu in instance["gpus"]}
         if owners != {gpu: owner for gpu, owner in shown.items() if owner}:
             faults.append(f"GPUs: instances hold {owners}, shown are {shown}")
-        return faults
+        revisions = {instance["id"]: instance["revision"] for instance in instances}
+        given = {(index, revisions[gpu["instance"]]) for index, gpu in enumerate(status["gpus"]) if gpu["instance"]}
+        if self.home.devices() != given:
+            faults.append(f"GPUs: containers see {self.home.devices()}, given are {given}")
+        return faults + self.home.disorder(instances)
 
     def settle(self, after):
         """Waits until nothing is wrong."""
@@ -148,25 +151,42 @@ class Chaos(unittest.TestCase):
 
     def kill_helper(self):
         """One of the processes that make containers, while it waits or works."""
-        children = [pid for pid in stack.pids() if f"\nPPid:\t{self.home.server.pid}\n" in read(f"/proc/{pid}/status")]
-        containers = {pid for pid, _ in first_processes()}
-        helpers = [pid for pid in children if pid not in containers and not gone(pid)]
-        if not helpers:
+        return self.kill_unnoticed("helper", self.home.helpers())
+
+    def kill_child(self):
+        """A container that stands by, or one that is being made."""
+        return self.kill_unnoticed("child", [pid for helper in self.home.helpers() for pid in stack.children(helper)])
+
+    def kill_unnoticed(self, what, processes):
+        # A container's first process is a helper's child until its program runs.
+        processes = [pid for pid in processes if "__container-helper" in read(f"/proc/{pid}/cmdline") and stack.lives(pid)]
+        if not processes:
             return None
         killed = time.monotonic()
-        os.kill(self.random.choice(helpers), signal.SIGKILL)
+        try:
+            os.kill(self.random.choice(processes), signal.SIGKILL)
+        except ProcessLookupError:
+            return None
         # It excuses nothing: nobody may notice.
-        return Death("helper", "nobody", killed, killed)
+        return Death(what, "nobody", killed, killed)
 
     def kill_container(self):
-        recent = {d.service for d in self.deaths if d.what == "container" and time.monotonic() - d.killed < FORGIVEN}
-        choice = [(pid, name) for pid, name in first_processes() if name.rsplit("-", 2)[0] not in recent]
+        # homerun counts in memory.
+        counted = itertools.takewhile(lambda death: death.what != "homerun", reversed(self.deaths))
+        counted = {death.service for death in counted if death.what == "container"}
+        choice = [
+            (pid, name) for pid, name in first_processes(self.home.key)
+            if name.rsplit("-", 2)[0] not in counted or stack.age(pid) > FORGIVEN
+        ]
         if not choice:
             return None
         pid, revision = self.random.choice(choice)
         killed = time.monotonic()
-        os.kill(pid, signal.SIGKILL)
-        eventually("the container has ended", lambda: gone(pid), 5)
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return None
+        eventually("the container has ended", lambda: not stack.lives(pid), 5)
         # Its threads and sockets end a moment after its first thread.
         return Death("container", revision.rsplit("-", 2)[0], killed, time.monotonic() + 0.01)
 
@@ -177,25 +197,29 @@ class Chaos(unittest.TestCase):
         hosts = [(name, url.removeprefix("http://").split(":")[0]) for name, url in urls.items()]
         self.settle("deploying")
         clients = Clients(self.home, hosts, SEED)
-        kinds = [self.kill_homerun, self.kill_helper, self.kill_container, self.kill_container]
-        begun = time.monotonic()
-        while len(self.deaths) < KILLS:
-            death = self.random.choice(kinds)()
-            if death:
-                self.deaths.append(death)
-                # Sometimes the next one dies in the middle of what the one before has caused.
-                if self.random.random() < 0.7:
-                    self.settle(f"a {death.what} was killed ({len(self.deaths)} of {KILLS}, seed {SEED})")
+        kinds = [self.kill_homerun, self.kill_helper, self.kill_child, self.kill_container, self.kill_container]
+        begun, checks = time.monotonic(), 0
+        while checks < KILLS:
+            deaths = [death for _ in range(2 if checks % 5 == 4 else 1) if (death := self.kill(kinds))]
+            if deaths:
+                checks += 1
+                what = " and a ".join(death.what for death in deaths)
+                self.settle(f"a {what} was killed ({checks} of {KILLS}, seed {SEED})")
             time.sleep(self.random.uniform(0, 0.3))
-        self.settle("the last one")
         answers = clients.end()
         lost = [a for a in answers if a.status != 200 and not any(d.excuses(a) for d in self.deaths)]
         caught = [a for a in answers if a.status != 200]
         counts = collections.Counter(death.what for death in self.deaths)
-        print(f"chaos: {dict(counts)} killed in {time.monotonic() - begun:.0f} s, {len(answers)} requests, "
+        print(f"chaos: seed {SEED}: {dict(counts)} killed and {checks} times all was as it must be after it, in "
+              f"{time.monotonic() - begun:.0f} s; {len(answers)} requests, "
               f"{len(caught)} of them caught in flight, {len(lost)} lost", flush=True)
         near = [d for d in self.deaths if any(a.sent - 10 < d.killed < a.answered for a in lost)]
         told = [f"{d.killed:.3f} to {d.over:.3f}: {d.what} of {d.service or 'all'}" for d in near]
         self.assertFalse(lost, "\n".join(["", *map(str, lost), "killed around that time:", *told]))
         self.assertGreater(len(answers), KILLS * 5)
-        self.assertEqual({"homerun", "helper", "container"}, set(counts), "each kind was killed")
+        self.assertEqual({"homerun", "helper", "child", "container"}, set(counts), "each kind was killed")
+
+    def kill(self, kinds):
+        if death := self.random.choice(kinds)():
+            self.deaths.append(death)
+        return death

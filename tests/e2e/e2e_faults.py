@@ -20,12 +20,16 @@ HOME: stack.Stack
 PROBE = {"failureThreshold": 2, "periodSeconds": 1}
 
 
-def service(name, image, env, volumes=(), **container):
-    """A public service with one container, as text (JSON is YAML)."""
+def service(name, image, env, volumes=(), gpu=True, **container):
+    """A public service with one container, with a GPU as a rule, as text (JSON is YAML)."""
     variables = [{"name": variable, "value": value} for variable, value in (env or {}).items()]
-    limits = {"limits": {"memory": "128Mi"}}
+    # The least memory that a service with a GPU may have is 16 GiB.
+    limits = {"limits": {"nvidia.com/gpu": "1"} if gpu else {"memory": "128Mi"}}
+    annotations = {"autoscaling.knative.dev/maxScale": "1"}
+    if gpu:
+        annotations["run.googleapis.com/gpu-zonal-redundancy-disabled"] = "true"
     template = {
-        "metadata": {"annotations": {"autoscaling.knative.dev/maxScale": "1"}},
+        "metadata": {"annotations": annotations},
         "spec": {"containers": [{"image": image, "env": variables, "resources": limits, **container}], "volumes": list(volumes)},
     }
     return json.dumps({
@@ -54,9 +58,15 @@ class Faults(unittest.TestCase):
         return HOME.homerun("run", "services", "replace", "-", text=service(name, image or HOME.image("hello"), env, **more))
 
     def clean(self, name):
-        """Of the service's instances nothing is left: none is known, no process, no cgroup."""
+        """Of the service's instances nothing is left: none is known, no process, no cgroup, no interface, no folder; and
+        its GPU is free."""
         eventually("no instance is left", lambda: not HOME.instances(name))
         self.assertEqual(containers(name), [])
+        others = HOME.status()["instances"]
+        self.assertEqual(others, [], "one service at a time")
+        # A sandbox may be being made for the next start.
+        eventually(lambda: HOME.disorder([]), lambda: not HOME.disorder([]), 10)
+        self.assertEqual(HOME.free_gpus(), 2)
 
     def tell(self, step, fault, words):
         words = words.partition("might contain more information. ")[2] or words
@@ -150,14 +160,16 @@ class Faults(unittest.TestCase):
         self.assertEqual(curl(home.service("full")["url"])[0], 200)
 
     def test_3_network(self):
-        """The kernel makes no network namespace: the limit is the machine's, so for as short as can be."""
-        limit = Path("/proc/sys/user/max_net_namespaces")
-        before = limit.read_text()
-        limit.write_text("1")
+        """The kernel makes no network namespace for this homerun."""
+        HOME.terminate()
+        HOME.through = [Path(__file__).with_name("no_namespaces.py")]
+        HOME.start()
         try:
             self.fails("network", "the kernel makes no network namespace", "namespaces cannot be made")
         finally:
-            limit.write_text(before)
+            HOME.terminate()
+            HOME.through = ()
+            HOME.start()
         self.serves("network")
         self.clean("network")
 
@@ -176,7 +188,7 @@ class Faults(unittest.TestCase):
 
     def test_6_out_of_memory(self):
         mount, volume = {"name": "m", "mountPath": "/m"}, {"name": "m", "emptyDir": {"medium": "Memory"}}
-        url, before = self.serves("oom", volumeMounts=[mount], volumes=[volume])
+        url, before = self.serves("oom", gpu=False, volumeMounts=[mount], volumes=[volume])
         curl(f"{url}/write?path=/m/big&bytes={256 << 20}")
         self.tell("memory", "a ready program uses more than its limit", self.log("oom", "more memory than its limit"))
         self.replaced("oom", url, before)

@@ -1,8 +1,12 @@
 """Falling to zero, coming back, and sharing two GPUs among three services."""
 
+import re
+import shutil
+import tempfile
 import threading
 import time
 import unittest
+from pathlib import Path
 
 import stack
 from stack import curl, eventually
@@ -54,6 +58,39 @@ class Zero(unittest.TestCase):
         self.assertEqual(curl(url)[0], 200)
         self.assertIn("wake ", HOME.homerun("status").stdout)
         self.assertIn("(simulated)", curl(f"{url}/gpu")[1])
+
+    def test_b03_a_sandbox_ends_where_memory_runs_short(self):
+        """With a reading of the machine's memory that says so: its own file over /proc/meminfo, for homerun alone."""
+        reading = Path(tempfile.mkdtemp(prefix="homerun-e2e-memory-")) / "meminfo"
+
+        def available(percent):
+            total = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]
+            # In place: what is bound is the file, not its name.
+            reading.write_text(f"MemTotal: {total} kB\nMemAvailable: {int(total) * percent // 100} kB\n")
+
+        available(50)
+        # The kernel lets containers have a /proc of their own only while a whole one can be seen.
+        whole = reading.with_name("proc")
+        whole.mkdir()
+        bind = f'mount -t proc proc {whole} && mount --bind {reading} /proc/meminfo && exec "$@"'
+        bound = ["unshare", "--mount", "sh", "-c", bind, "sh"]
+        home = stack.Stack("--idle-timeout", 1, through=bound)
+        try:
+            url = home.deploy("one", "--gpu", "1")
+            eventually("a sandbox stands by", home.standbys)
+            for percent in (9, 12):
+                available(percent)
+                eventually(f"{percent} % available", lambda: not home.standbys(), 5)
+                eventually(lambda: home.disorder([]), lambda: not home.disorder([]), 5)
+                time.sleep(1.5)
+                self.assertEqual(home.standbys(), [], f"{percent} %")
+            self.assertEqual(curl(url)[0], 200, "it is made as if there had been none")
+            self.assertNotIn("wake ", home.homerun("status").stdout)
+            available(16)
+            eventually("another one is made", home.standbys)
+        finally:
+            home.close()
+            shutil.rmtree(reading.parent)
 
     def test_s07_many_requests_at_zero_are_all_answered(self):
         url = HOME.service("one")["url"]

@@ -27,11 +27,12 @@ LONGEST = 180
 
 
 def eventually(what, look, seconds=30.0):
-    """What `look` returns once it is true; it is called again and again until then."""
+    """What `look` returns once it is true; it is called again and again until then. `what` may be a function that says
+    what there is instead."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"not so within {seconds:.0f} s: {what}")
+            raise AssertionError(f"not so within {seconds:.0f} s: {what() if callable(what) else what}")
         time.sleep(0.05)
     return found
 
@@ -98,15 +99,19 @@ def clean_env(**more):
 class Stack:
     """`homerun up` on free ports with a data directory of its own, and a registry if it is to have images."""
 
-    def __init__(self, *flags, gpus="simulated:nvidia-l4=2", images=("hello",), data=None):
+    def __init__(self, *flags, gpus="simulated:nvidia-l4=2", images=("hello",), data=None, config="", through=()):
+        """`config` is what homerun.toml says; `through` are the words of a command that starts homerun in its own place."""
         self.folder = Path(tempfile.mkdtemp(prefix="homerun-e2e-"))
         self.data = data or self.folder / "data"
         self.flags = ["--gpu", gpus, *map(str, flags)]
+        self.through = through
+        if config:
+            (self.folder / "homerun.toml").write_text(config)
+            self.flags += ["--config", self.folder / "homerun.toml"]
         self.log = self.folder / "homerun.log"
         self.server = None
         self.links, self.tables = links(), tables()
-        self.seen = set()
-        self.cgroups = set()
+        self.key = None
         self.registry = Registry(self.folder / "registry", images) if images else None
         RUNNING.append(self)
         try:
@@ -121,10 +126,12 @@ class Stack:
         """Starts homerun and waits until it is ready."""
         with open(self.log, "a") as log:
             self.server = subprocess.Popen(
-                [*TIED, BINARY, "up", "--data-dir", self.data, "--listen", control, "--ingress-listen", ingress, *self.flags],
+                [*TIED, *self.through, BINARY, "up", "--data-dir", self.data, "--listen", control, "--ingress-listen", ingress, *self.flags],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_env(), start_new_session=True,
             )
         eventually("homerun is ready", self.is_ready)
+        # By which everything of it on the machine is recognised, also when it has ended.
+        self.key = eventually("a helper is in a cgroup of this homerun's", self.find_key)
         self.env = clean_env(HOMERUN_DATA_DIR=str(self.data))
 
     def is_ready(self):
@@ -198,10 +205,7 @@ class Stack:
         return f"{self.registry.address}/{name}:v1"
 
     def status(self):
-        status = json.loads(succeed(self.homerun("status", "--format", "json")).stdout)
-        for instance in status["instances"]:
-            self.remember(instance)
-        return status
+        return json.loads(succeed(self.homerun("status", "--format", "json")).stdout)
 
     def identity_token(self, url):
         """A token with which the owner may call a service that is not public."""
@@ -222,12 +226,59 @@ class Stack:
 
     # --- what is left ---
 
-    def remember(self, instance):
-        """Notes the cgroup of homerun that an instance is in, by which all that is left can be found later."""
-        if instance["id"] not in self.seen and (processes := self.processes(instance)):
-            self.seen.add(instance["id"])
-            for pid in processes:
-                self.cgroups |= set(re.findall(r"/(homerun[^/\s]*)", read(f"/proc/{pid}/cgroup")))
+    def find_key(self):
+        """What everything of this homerun is named after outside of its data directory."""
+        keys = {key for pid in children(self.server.pid) for key in re.findall(r"/(homerun-[0-9a-f]{12})/", read(f"/proc/{pid}/cgroup"))}
+        return next(iter(keys), None)
+
+    def cgroups(self):
+        """Names of this homerun's cgroups, each of which is in every hierarchy that is used."""
+        folders = [top for top in Path("/sys/fs/cgroup").glob(f"*/{self.key}")] + [Path("/sys/fs/cgroup") / self.key]
+        return {entry.name for top in folders if top.is_dir() for entry in top.iterdir() if entry.is_dir()}
+
+    def helpers(self):
+        """Processes of homerun that make containers, or wait to."""
+        return [pid for pid in children(self.server.pid) if "__container-helper" in read(f"/proc/{pid}/cmdline") and lives(pid)]
+
+    def standbys(self):
+        """Names of the folders of sandboxes that stand by."""
+        folder = Path("/dev/shm") / self.key / "instances"
+        return [entry.name for entry in folder.iterdir() if entry.name.startswith(".standby-")] if folder.is_dir() else []
+
+    def disorder(self, instances):
+        """What on the machine is not as these instances, of one container each, would have it."""
+        ids, found = {instance["id"] for instance in instances}, []
+        helpers, standbys = self.helpers(), self.standbys()
+        # Each sandbox that stands by has one container, and one helper waits for the next start.
+        if len(helpers) != len(standbys) + 1:
+            found.append(f"helpers: {helpers} for the next start and {standbys}")
+        inhabited = {name for pid in pids() for name in re.findall(f"/{self.key}/([^/\\s]+)", read(f"/proc/{pid}/cgroup")) if lives(pid)}
+        if self.cgroups() != inhabited or len(inhabited) != len(ids) + len(helpers):
+            found.append(f"cgroups: {sorted(self.cgroups())}; processes are in {sorted(inhabited)}; instances are {sorted(ids)}")
+        folders = {entry.name for entry in (Path("/dev/shm") / self.key / "instances").iterdir()} - set(standbys)
+        if {name.removesuffix(".json") for name in folders} != ids:
+            found.append(f"folders: {sorted(folders)}; instances are {sorted(ids)}")
+        shown = json.loads(succeed(run(["ip", "-j", "link", "show"], clean_env())).stdout)
+        aliases = [link.get("ifalias") for link in shown if link["ifname"].startswith(f"hr{self.key.removeprefix('homerun-')[:6]}-")]
+        if sorted(map(str, aliases)) != sorted(ids):
+            found.append(f"interfaces: of {sorted(map(str, aliases))}; instances are {sorted(ids)}")
+        zombies = [pid for pid in children(self.server.pid) if not lives(pid)]
+        if zombies:
+            found.append(f"zombies: {zombies}")
+        return found
+
+    def devices(self):
+        """Which instances' processes see which of the machine's GPUs: (index of the GPU, K_REVISION) of each."""
+        seen = set()
+        for pid in pids():
+            revision = re.search(r"\0K_REVISION=([^\0]*)", "\0" + read(f"/proc/{pid}/environ"))
+            if revision and f"/{self.key}/" in read(f"/proc/{pid}/cgroup") and lives(pid):
+                try:
+                    names = os.listdir(f"/proc/{pid}/root/dev")
+                except OSError:
+                    continue
+                seen |= {(int(name.removeprefix("nvidia")), revision[1]) for name in names if re.fullmatch(r"nvidia\d+", name)}
+        return seen
 
     def processes(self, instance):
         """Host process ids of an instance: whatever shares the network of the container that knows its revision."""
@@ -237,17 +288,17 @@ class Stack:
         return [pid for pid in pids() if network(pid) in networks]
 
     def leftovers(self):
-        """Mounts, cgroups, processes and interfaces that exist because of this homerun."""
-        left = []
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            if str(self.data) in line:
+        """Mounts, cgroups, folders, processes and interfaces that exist because of this homerun."""
+        left, marks = [], [str(self.data)] + [f"/{self.key}"] * bool(self.key)
+        for line in {line for pid in pids() for line in read(f"/proc/{pid}/mountinfo").splitlines()}:
+            if any(mark in line for mark in marks):
                 left.append(f"mount: {line}")
-        for folder, _, _ in os.walk("/sys/fs/cgroup"):
-            if any(mark in folder for mark in self.cgroups):
-                left.append(f"cgroup: {folder}")
+        if self.key:
+            tops = [*Path("/sys/fs/cgroup").glob(f"*/{self.key}"), Path("/sys/fs/cgroup") / self.key, Path("/dev/shm") / self.key]
+            left += [f"folder: {folder}" for top in tops if top.exists() for folder in [top, *top.rglob("*/")]]
         for pid in pids():
             words, cgroup = read(f"/proc/{pid}/cmdline"), read(f"/proc/{pid}/cgroup")
-            if str(self.data) in words.split("\0") or any(mark in cgroup for mark in self.cgroups):
+            if str(self.data) in words.split("\0") or (self.key and f"/{self.key}" in cgroup):
                 left.append(f"process: {pid} {words}")
         left += [f"interface: {link}" for link in sorted(links() - self.links)]
         left += [f"firewall: {table}" for table in sorted(tables() - self.tables)]
@@ -255,15 +306,34 @@ class Stack:
 
 
 def read(path):
-    """A file of /proc; empty if its process has ended."""
+    """A file of /proc; empty if its process has ended, or is beyond even root's reach."""
     try:
         return Path(path).read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return ""
 
 
 def pids():
     return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+
+
+def children(pid):
+    """Process ids of a process's children, zombies too."""
+    lists = [read(task / "children") for task in Path(f"/proc/{pid}/task").glob("[0-9]*")]
+    return [int(child) for text in lists for child in text.split()]
+
+
+def lives(pid):
+    """Whether a process is there and no zombie."""
+    status = read(f"/proc/{pid}/status")
+    return bool(status) and "Z (zombie)" not in status
+
+
+def age(pid):
+    """Seconds since a process was started; 0 if it has ended."""
+    fields = read(f"/proc/{pid}/stat").rpartition(") ")[2].split()
+    up = float(read("/proc/uptime").split()[0])
+    return up - int(fields[19]) / os.sysconf("SC_CLK_TCK") if fields else 0
 
 
 def network(pid):
