@@ -4,7 +4,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use homerun_model::container::{Check, Probe};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// First pause between tries while a container starts; it doubles up to the probe's own period.
@@ -12,13 +11,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// Longest pause during the first seconds of a start, whatever the period: a program that has just
 /// opened its port should not wait out a period made for slow ones.
 const LONGEST_EARLY_PAUSE: Duration = Duration::from_millis(100);
-/// Longest head of an answer that is read.
-const MOST_HEAD: usize = 8 << 10;
 
 /// Opens a connection to a port of the container.
 pub(crate) trait Dial: Sync {
     /// Connects.
     fn dial(&self, port: u16) -> impl Future<Output = io::Result<TcpStream>> + Send;
+
+    /// Whether what listens on the port is to speak HTTP/2 without TLS.
+    fn speaks_h2c(&self, port: u16) -> bool;
 
     /// A probe begins: the container needs its CPU until it [`ends`](Self::ends).
     fn begins(&self);
@@ -143,8 +143,7 @@ async fn once(check: &Check, port: u16, dial: &impl Dial, timeout: Duration) -> 
         match check {
             Check::Tcp { port } => dial.dial(given(port)).await.map(drop).map_err(|error| reason(&error)),
             Check::Http { path, port, headers } => {
-                let stream = dial.dial(given(port)).await.map_err(|error| reason(&error))?;
-                http(stream, path.as_deref().unwrap_or("/"), headers).await
+                http::check(dial, given(port), path.as_deref().unwrap_or("/"), headers).await
             }
             Check::Grpc { port, service } => {
                 let stream = dial.dial(given(port)).await.map_err(|error| reason(&error))?;
@@ -164,31 +163,7 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// 200 to 399 passes.
-async fn http(mut stream: TcpStream, path: &str, headers: &[(String, String)]) -> Result<(), String> {
-    let mut request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\nUser-Agent: GoogleHC/1.0\r\n");
-    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-        request.push_str("Host: localhost\r\n");
-    }
-    for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
-    }
-    request.push_str("\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(|error| reason(&error))?;
-    let mut head = Vec::new();
-    while !head.contains(&b'\n') && head.len() < MOST_HEAD {
-        if stream.read_buf(&mut head).await.map_err(|error| reason(&error))? == 0 {
-            break;
-        }
-    }
-    let line = String::from_utf8_lossy(head.split(|byte| *byte == b'\n').next().unwrap_or_default()).trim().to_owned();
-    let status =
-        line.strip_prefix("HTTP/").and_then(|rest| rest.split(' ').nth(1)).and_then(|code| code.parse::<u16>().ok());
-    match status {
-        Some(200..=399) => Ok(()),
-        Some(other) => Err(format!("GET {path} answered {other}")),
-        None => Err(format!("GET {path} answered no HTTP")),
-    }
-}
-
 mod grpc;
+mod http;
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use homerun_model::instance::{InstanceSpec, InstanceState};
+use homerun_model::container::Protocol;
+use homerun_model::instance::{IngressPort, InstanceSpec, InstanceState};
 use homerun_model::names::InstanceId;
 use tokio::net::TcpStream;
 
@@ -166,6 +167,11 @@ impl Dial for Dialer {
     async fn dial(&self, port: u16) -> io::Result<TcpStream> {
         let network = self.network.clone().ok_or(io::ErrorKind::NotFound)?;
         self.shared.sockets.connect(network, port).await
+    }
+
+    fn speaks_h2c(&self, port: u16) -> bool {
+        let h2c = IngressPort { port, protocol: Protocol::H2c };
+        self.shared.lock().get(&self.id).is_some_and(|instance| instance.record.observed.spec.ingress == h2c)
     }
 
     fn begins(&self) {
