@@ -34,6 +34,17 @@ struct Running {
     answers: BufReader<ChildStdout>,
 }
 
+/// Why there is no container.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unmade {
+    /// The helper was killed, which says nothing of the container.
+    #[error("the helper ended without an answer")]
+    HelperDied,
+    /// What the helper says, or what it could not be given.
+    #[error("{0}")]
+    Told(String),
+}
+
 /// Hands out helpers.
 #[derive(Clone)]
 pub(super) struct Helpers {
@@ -119,22 +130,22 @@ impl Helpers {
 }
 
 impl Helper {
-    /// Makes the container; its process id, or why not as a sentence. Blocks for some milliseconds.
-    pub(super) fn make(mut self, limits: &Limits, job: &Job) -> Result<i32, String> {
+    /// Makes the container; its process id. Blocks for some milliseconds.
+    pub(super) fn make(mut self, limits: &Limits, job: &Job) -> Result<i32, Unmade> {
         let answer = self.begin(limits, job);
         self.end(answer)
     }
 
     /// Makes the container as far as the job says, and waits there; with its process id if it has one yet.
-    pub(super) fn prepare(mut self, limits: &Limits, job: &Job) -> Result<(Self, Option<i32>), String> {
+    pub(super) fn prepare(mut self, limits: &Limits, job: &Job) -> Result<(Self, Option<i32>), Unmade> {
         match self.begin(limits, job) {
             Ok(Answer::Prepared { pid }) => Ok((self, pid)),
-            other => self.end(other).and(Err("the helper did not wait".to_owned())),
+            other => self.end(other).and(Err(Unmade::Told("the helper did not wait".to_owned()))),
         }
     }
 
-    /// Completes a container that waits; its process id, or why not as a sentence.
-    pub(super) fn complete(mut self, last: &Last) -> Result<i32, String> {
+    /// Completes a container that waits; its process id.
+    pub(super) fn complete(mut self, last: &Last) -> Result<i32, Unmade> {
         let answer = self.running().and_then(|running| running.ask(last));
         self.end(answer)
     }
@@ -144,30 +155,30 @@ impl Helper {
         self.running.as_mut().is_some_and(|running| matches!(running.process.try_wait(), Ok(None)))
     }
 
-    fn running(&mut self) -> Result<&mut Running, String> {
-        self.running.as_mut().ok_or_else(|| "the helper has ended".to_owned())
+    fn running(&mut self) -> Result<&mut Running, Unmade> {
+        self.running.as_mut().ok_or(Unmade::HelperDied)
     }
 
-    fn begin(&mut self, limits: &Limits, job: &Job) -> Result<Answer, String> {
+    fn begin(&mut self, limits: &Limits, job: &Job) -> Result<Answer, Unmade> {
         let limited = self.cgroups.limit(&self.cgroup, limits);
-        limited.map_err(|error| format!("the container's limits cannot be set: {error}"))?;
+        limited.map_err(|error| Unmade::Told(format!("the container's limits cannot be set: {error}")))?;
         self.running()?.ask(job)
     }
 
     /// The helper has done its work, or cannot.
-    fn end(mut self, answer: Result<Answer, String>) -> Result<i32, String> {
-        match answer {
-            Ok(Answer::Started { pid }) => {
+    fn end(mut self, answer: Result<Answer, Unmade>) -> Result<i32, Unmade> {
+        match answer? {
+            Answer::Started { pid } => {
                 if let Some(mut running) = self.running.take() {
                     // Its end takes the kernel a while (it has mounts to undo), and nobody needs to wait for it.
                     let reaper = std::thread::Builder::new().name("reaper".to_owned());
                     let reaper = reaper.spawn(move || running.process.wait());
-                    reaper.map_err(|error| format!("no thread: {error}"))?;
+                    reaper.map_err(|error| Unmade::Told(format!("no thread: {error}")))?;
                 }
                 Ok(pid)
             }
-            Ok(Answer::Failed { message }) | Err(message) => Err(message),
-            Ok(_) => Err("the helper waits and should not".to_owned()),
+            Answer::Failed { message } => Err(Unmade::Told(message)),
+            Answer::Prepared { .. } => Err(Unmade::Told("the helper waits and should not".to_owned())),
         }
     }
 }
@@ -186,13 +197,14 @@ impl Drop for Helper {
 }
 
 impl Running {
-    fn ask(&mut self, message: &impl Serialize) -> Result<Answer, String> {
-        let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+    fn ask(&mut self, message: &impl Serialize) -> Result<Answer, Unmade> {
+        let mut line = serde_json::to_vec(message).map_err(|error| Unmade::Told(error.to_string()))?;
         line.push(b'\n');
-        self.messages.write_all(&line).map_err(|error| format!("the helper has ended: {error}"))?;
+        let told = self.messages.write_all(&line);
         let mut line = String::new();
-        self.answers.read_line(&mut line).map_err(|error| format!("the helper cannot be heard: {error}"))?;
-        serde_json::from_str(&line).map_err(|_| "the helper ended without an answer".to_owned())
+        // Neither fails unless the other end is gone.
+        told.and_then(|()| self.answers.read_line(&mut line)).map_err(|_| Unmade::HelperDied)?;
+        serde_json::from_str(&line).map_err(|_| Unmade::HelperDied)
     }
 }
 

@@ -226,7 +226,7 @@ impl Standby {
             let around = job::Surroundings { join, stands_by: true, ..around };
             let (job, limits) = job::make(index, &around).map_err(|error| error.to_string())?;
             let helper = shared.helpers.take().map_err(|error| error.to_string())?;
-            let (helper, process) = helper.prepare(&limits, &job)?;
+            let (helper, process) = helper.prepare(&limits, &job).map_err(|error| error.to_string())?;
             self.containers.insert(index, helper);
             // Without a process there is nothing that the others could join.
             let Some(process) = join.or(process) else { break };

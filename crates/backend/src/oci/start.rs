@@ -9,7 +9,7 @@ use homerun_model::instance::{IngressPort, InstanceSpec, InstanceState};
 use homerun_model::names::InstanceId;
 use tokio::net::TcpStream;
 
-use super::helpers::Helper;
+use super::helpers::{Helper, Unmade};
 use super::image::ResolvedImage;
 use super::network::{self, Namespace};
 use super::process::{self, ProcessId, Watched};
@@ -105,9 +105,21 @@ pub(super) fn surroundings<'a>(
 
 fn make(shared: &Shared, index: usize, around: &job::Surroundings<'_>) -> Result<i32, String> {
     let (job, limits) = job::make(index, around).map_err(|error| error.to_string())?;
-    let helper = shared.helpers.take().map_err(|error| format!("no helper process can be started: {error}"))?;
-    record(shared, index, around, helper.cgroup.clone())?;
-    helper.make(&limits, &job).inspect_err(|_| reap_children_of_dead_helpers(shared))
+    let attempt = || {
+        let helper = shared.helpers.take();
+        let helper = helper.map_err(|error| Unmade::Told(format!("no helper process can be started: {error}")))?;
+        record(shared, index, around, helper.cgroup.clone()).map_err(Unmade::Told)?;
+        helper.make(&limits, &job).inspect_err(|_| reap_children_of_dead_helpers(shared))
+    };
+    let made = match attempt() {
+        // Somebody has killed it, the kernel in want of memory for instance: that must not look like the container's fault.
+        Err(Unmade::HelperDied) => {
+            forget_last(shared, &around.spec.id);
+            attempt()
+        }
+        made => made,
+    };
+    made.map_err(|error| error.to_string())
 }
 
 fn wake(shared: &Shared, index: usize, around: &job::Surroundings<'_>, helper: Helper) -> Result<i32, String> {
@@ -118,7 +130,7 @@ fn wake(shared: &Shared, index: usize, around: &job::Surroundings<'_>, helper: H
         let (part, devices) = gpu.unzip();
         let limited = devices.map_or(Ok(()), |devices| shared.cgroups.allow_devices(&cgroup, &devices));
         limited.map_err(|error| format!("the GPU's devices cannot be allowed: {error}"))?;
-        helper.complete(&Last { gpu: part })
+        helper.complete(&Last { gpu: part }).map_err(|error| error.to_string())
     });
     let outcome = shared.update(&around.spec.id, false, |instance| match &woken {
         Ok(_) => instance.record.observed.stamps.woken = true,
@@ -137,9 +149,15 @@ fn record(shared: &Shared, index: usize, around: &job::Surroundings<'_>, cgroup:
     });
     added.map_err(|error| {
         // It is not made then.
-        let _ = shared.update(&around.spec.id, false, |instance| drop(instance.record.containers.pop()));
+        forget_last(shared, &around.spec.id);
         unrecorded(&error)
     })
+}
+
+/// Forgets the container recorded last, of which nothing is left.
+fn forget_last(shared: &Shared, id: &InstanceId) {
+    // Not written: what is recorded and gone does no harm.
+    let _ = shared.update(id, false, |instance| drop(instance.record.containers.pop()));
 }
 
 fn unrecorded(error: &io::Error) -> String {
