@@ -35,6 +35,7 @@ use crate::platform::{Gpus, Live, Platform, service_host};
 use crate::store::{Store, StoreError, StoredProject};
 use crate::tasks;
 use crate::tasks::autoscale::Autoscale;
+use crate::tasks::reconcile::Reconcile;
 
 /// Why homerun could not start.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +151,10 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let meter = tokio::spawn(tasks::meter::run(platform.clone()));
     tasks.spawn(autoscale.run(platform.clone()));
     tasks.spawn(tasks::budgets::run(platform.clone()));
-    tasks.spawn(tasks::reconcile::run(platform.clone()));
+    // Once before the first request: else who asks for what was there before would be told that it does not exist.
+    let mut reconcile = Reconcile::new(&platform);
+    reconcile.pass_or_tell(&platform).await;
+    tasks.spawn(reconcile.run(platform.clone()));
     let serving = platform.ingress.clone();
     let (end_ingress, ending) = oneshot::channel::<()>();
     // It ends by itself when the other half is gone, too.

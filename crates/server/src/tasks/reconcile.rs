@@ -47,26 +47,30 @@ pub struct Reconcile {
     failed: BTreeSet<InstanceId>,
 }
 
-/// Runs until the task is dropped.
-pub async fn run(platform: Arc<Platform>) {
-    let mut backend = platform.backend.changes();
-    let mut ingress = platform.ingress.changes();
-    let mut reconcile = Reconcile::new(&platform);
-    loop {
-        if let Err(error) = reconcile.pass(&platform).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "a pass of reconcile failed; it tries again");
-        }
-        tokio::select! {
-            () = reconcile.feed.changed() => {}
-            _ = backend.changed() => {}
-            _ = ingress.changed() => {}
-            () = platform.live.reconcile.notified() => {}
-            () = tokio::time::sleep(TICK) => {}
+impl Reconcile {
+    /// Runs until the task is dropped.
+    pub async fn run(mut self, platform: Arc<Platform>) {
+        let mut backend = platform.backend.changes();
+        let mut ingress = platform.ingress.changes();
+        loop {
+            self.pass_or_tell(&platform).await;
+            tokio::select! {
+                () = self.feed.changed() => {}
+                _ = backend.changed() => {}
+                _ = ingress.changed() => {}
+                () = platform.live.reconcile.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
         }
     }
-}
 
-impl Reconcile {
+    /// One pass, whose error is logged.
+    pub async fn pass_or_tell(&mut self, platform: &Arc<Platform>) {
+        if let Err(error) = self.pass(platform).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a pass of reconcile failed; it tries again");
+        }
+    }
+
     /// A loop that has seen nothing yet.
     pub fn new(platform: &Platform) -> Self {
         Self {
