@@ -184,6 +184,9 @@ class Faults(unittest.TestCase):
         url, before = self.serves("crash")
         curl(f"{url}/exit?code=9")
         self.tell("crash", "a ready program exits with 9", self.log("crash", r"exit\(9\)"))
+        # It stays ready, and says what its instances fail for.
+        eventually("status says it", lambda: "called exit(9)" in HOME.homerun("status").stdout)
+        self.assertEqual(HOME.service("crash")["state"], "ready")
         self.replaced("crash", url, before)
 
     def test_6_out_of_memory(self):

@@ -96,7 +96,9 @@ pub struct Failures {
     pub count: u32,
     /// When the last one was.
     pub last: Timestamp,
-    /// What it was, a sentence.
+    /// What it was, in a word.
+    pub reason: &'static str,
+    /// And in a sentence.
     pub message: String,
 }
 

@@ -191,3 +191,46 @@ async fn b01_the_only_gpu_is_handed_over_under_load_without_a_refused_request() 
     assert_eq!(served, revisions);
     stack.end().await;
 }
+
+/// A condition of the only revision of a service.
+async fn of_revision(stack: &Stack, service: &str, kind: &str) -> serde_json::Value {
+    let revisions = stack.get("/apis/serving.knative.dev/v1/namespaces/demo/revisions").await;
+    let items = revisions["items"].as_array().cloned().unwrap_or_default();
+    let own = items.iter().find(|item| item["metadata"]["labels"]["serving.knative.dev/service"] == service);
+    common::condition(own.expect("it has a revision"), kind)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b02_a_service_at_zero_that_waits_for_a_gpu_says_so_and_stays_ready() {
+    let stack = Stack::start("simulated:nvidia-l4=1").await;
+    stack.create(service("chat", "sim/hello", true)).await;
+    assert_eq!(stack.settled("chat").await["status"], "True");
+    stack.make_public("chat").await;
+    stack.until("chat is at zero", |status| status["instances"] == json!([])).await;
+    stack.create(warm("ocr", "sim/hello")).await;
+    assert_eq!(stack.settled("ocr").await["status"], "True");
+    let asked = stack.visit("chat", "/");
+    let shown = async {
+        let begun = Instant::now();
+        loop {
+            let available = of_revision(&stack, "chat", "ResourcesAvailable").await;
+            if available["status"] == "Unknown" {
+                return available;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(9), "never: {available:#}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let ((status, _), available) = tokio::join!(asked, shown);
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(available["reason"], "WaitingForGpu");
+    assert!(available["message"].as_str().is_some_and(|text| text.contains("ocr (1) since 20")), "{available:#}");
+    assert_eq!(of_revision(&stack, "chat", "Ready").await["status"], "True");
+    assert_eq!(stack.settled("chat").await["status"], "True");
+    let begun = Instant::now();
+    while of_revision(&stack, "chat", "ResourcesAvailable").await["status"] != "True" {
+        assert!(begun.elapsed() < Duration::from_secs(9), "nobody waits any more");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stack.end().await;
+}

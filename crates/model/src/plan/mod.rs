@@ -5,6 +5,7 @@ mod give_way;
 pub mod place;
 pub mod rollout;
 pub mod scale;
+pub mod serving;
 pub mod standby;
 pub mod start;
 pub mod status;

@@ -1,10 +1,11 @@
 //! Who makes room for whom: revisions of one service (row B01) and services of one project (row B02).
 
 use chrono::TimeDelta;
-use homerun_model::condition::{self, ConditionType};
+use homerun_model::condition::{self, Condition, ConditionType, Status};
 use homerun_model::instance::{Failure, InstanceState};
 use homerun_model::names::InstanceId;
 use homerun_model::plan::rollout::Intent;
+use homerun_model::plan::serving::{self, Fares};
 use homerun_model::plan::status;
 use homerun_model::revision::{Phase, Revision};
 
@@ -99,6 +100,42 @@ fn b01_revisions_that_share_the_requests_and_the_only_gpu_take_turns() {
     machine.instances[0].stamps.ready = Some(at(17));
     machine.in_flight.insert(machine.instances[0].spec.id.clone(), 1);
     assert_eq!(hand_over(&mut machine, &[of(&old, 1), warm], 0, 17..60).last(), Some(&(1, 0)));
+}
+
+#[test]
+fn s05_a_ready_revision_tells_what_its_instances_fail_for_and_stays_ready() {
+    let mut revision = revision("ocr", 1, 1, Phase::Ready);
+    condition::set(&mut revision.conditions, Condition::met(ConditionType::Ready, at(0)));
+    condition::set(&mut revision.conditions, Condition::met(ConditionType::ContainerHealthy, at(0)));
+    let fails = Fares { fails: Some(("ContainerExited", "Container 'a' called exit(9).")), ..Fares::default() };
+    let told = serving::told(&revision, fails, at(5)).expect("it changes");
+    let of = |revision: &Revision, kind| condition::get(&revision.conditions, kind).expect("there is one").clone();
+    let healthy = of(&told, ConditionType::ContainerHealthy);
+    assert_eq!((healthy.status, &*healthy.reason), (Status::False, "ContainerExited"));
+    assert_eq!(healthy.message, "Container 'a' called exit(9).");
+    assert_eq!(of(&told, ConditionType::Ready), of(&revision, ConditionType::Ready));
+    assert_eq!(serving::told(&told, fails, at(6)), None, "it is said once");
+    assert_eq!(serving::told(&told, Fares::default(), at(7)), None, "at zero nobody knows");
+    let again = serving::told(&told, Fares { serves: true, ..Fares::default() }, at(8)).expect("it changes back");
+    assert_eq!(of(&again, ConditionType::ContainerHealthy).status, Status::True);
+}
+
+#[test]
+fn b02_a_ready_revision_at_zero_tells_that_it_waits_for_a_gpu() {
+    let (ocr, chat) = (revision("ocr", 1, 1, Phase::Ready), revision("chat", 1, 1, Phase::Ready));
+    let mut machine = Machine::default();
+    machine.step(&[(ocr.clone(), 1)], 1, 1, at(0));
+    machine.step(&[(ocr, 1), (chat.clone(), 1)], 1, 1, at(1));
+    let waits = Fares { waits: machine.denied.get(&chat.key), ..Fares::default() };
+    assert_eq!(serving::told(&chat, waits, at(2)), None, "a short wait is not told");
+    let told = serving::told(&chat, waits, at(3)).expect("it changes");
+    let available = condition::get(&told.conditions, ConditionType::ResourcesAvailable).expect("a condition");
+    assert_eq!((available.status, &*available.reason), (Status::Unknown, "WaitingForGpu"));
+    assert!(available.message.contains("ocr (1) since"), "{}", available.message);
+    let over = serving::told(&told, Fares::default(), at(4)).expect("it changes back");
+    let available = condition::get(&over.conditions, ConditionType::ResourcesAvailable).expect("a condition");
+    assert_eq!(available.status, Status::True);
+    assert_eq!(serving::told(&revision("chat", 1, 1, Phase::Deploying), waits, at(9)), None, "that is told otherwise");
 }
 
 /// Warm, `chat` with a request that waits: who has how many instances after each second.

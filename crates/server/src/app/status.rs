@@ -10,6 +10,7 @@ use homerun_model::instance::{InstanceState, ObservedInstance};
 use homerun_model::names::{RevisionKey, RevisionName};
 use homerun_model::plan::place::Denied;
 use homerun_model::receipt::{Receipt, Step, millis};
+use homerun_model::revision::Phase;
 use homerun_model::service::Service;
 
 use super::stored;
@@ -93,8 +94,12 @@ fn of_revisions(platform: &Platform, service: &Service) -> Vec<String> {
     let revisions =
         service.status.traffic.iter().filter_map(|target| platform.store.revision(&key(&target.revision)).ok()?);
     let told = revisions.flat_map(|revision| {
-        let name = revision.value.key.name;
-        revision.value.warnings.into_iter().map(move |warning| format!("{name}: {warning}"))
+        let revision = revision.value;
+        let healthy = condition::get(&revision.conditions, ConditionType::ContainerHealthy);
+        let fails = healthy.filter(|c| revision.phase == Phase::Ready && c.status == condition::Status::False);
+        let fails = fails.map(|condition| condition.message.clone());
+        let name = revision.key.name;
+        revision.warnings.into_iter().chain(fails).map(move |warning| format!("{name}: {warning}"))
     });
     told.collect()
 }

@@ -32,9 +32,9 @@ pub(super) fn until(failures: &Failures) -> Timestamp {
 }
 
 /// The failures with one more at `now`.
-pub(super) fn add(before: Option<&Failures>, message: String, now: Timestamp) -> Failures {
+pub(super) fn add(before: Option<&Failures>, (reason, message): (&'static str, String), now: Timestamp) -> Failures {
     let count = before.filter(|failures| now - failures.last < FORGIVEN).map_or(0, |failures| failures.count);
-    Failures { count: count + 1, last: now, message }
+    Failures { count: count + 1, last: now, reason, message }
 }
 
 #[cfg(test)]
@@ -48,7 +48,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..8 {
             let now = failures.as_ref().map_or(start, until);
-            failures = Some(add(failures.as_ref(), "x".to_owned(), now));
+            failures = Some(add(failures.as_ref(), ("X", "x".to_owned()), now));
             pauses.push((until(failures.as_ref().expect("just set")) - now).num_seconds());
         }
         assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60]);
@@ -59,6 +59,6 @@ mod tests {
         assert!(!since(-3600, 3600), "an instance from before the failure");
         assert!(!since(1, 10) && since(1, 11), "one that was started since");
         let later = start + TimeDelta::hours(1);
-        assert_eq!(add(failures.as_ref(), "x".to_owned(), later).count, 1);
+        assert_eq!(add(failures.as_ref(), ("X", "x".to_owned()), later).count, 1);
     }
 }

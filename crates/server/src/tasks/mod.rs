@@ -7,5 +7,6 @@ pub mod budgets;
 pub mod meter;
 mod pull;
 pub mod reconcile;
+mod revisions;
 mod routes;
 mod standby;

@@ -24,7 +24,7 @@ use homerun_model::service::Service;
 
 use super::pull::Pulls;
 use super::standby::Standby;
-use super::{back_off, routes};
+use super::{back_off, revisions, routes};
 use crate::ids;
 use crate::platform::{LiveState, Platform};
 use crate::store::{Feed, ServiceIntent, StoreError};
@@ -122,7 +122,7 @@ impl Reconcile {
         act(platform, keys, instances).await;
         let after = judge(platform, keys, instances);
         let instances = platform.backend.list();
-        let after = after.and(write_status(platform, keys));
+        let after = after.and(write_status(platform, keys)).and(revisions::write(platform, keys, &instances));
         let intents = platform.store.intents(keys);
         for intent in &intents {
             routes::publish(platform, intent, &instances);
@@ -158,9 +158,9 @@ impl Reconcile {
                         continue;
                     };
                     self.failed.insert(id.clone());
-                    let message = status::explain(&revision.value, failure).1;
-                    tracing::warn!(instance = %id, service = %instance.spec.service, "{message}");
-                    let failures = back_off::add(live.failures.get(key), message, now);
+                    let why = status::explain(&revision.value, failure);
+                    tracing::warn!(instance = %id, service = %instance.spec.service, "{}", why.1);
+                    let failures = back_off::add(live.failures.get(key), why, now);
                     live.failures.insert(key.clone(), failures);
                 }
                 _ => {}
@@ -275,7 +275,7 @@ pub(super) fn wanted_revisions(intent: &ServiceIntent) -> impl Iterator<Item = &
 }
 
 /// Whether a service addresses a revision of its own, by traffic or by a tag.
-fn addresses(service: &Service, revision: &Revision) -> bool {
+pub(super) fn addresses(service: &Service, revision: &Revision) -> bool {
     service.deleted_at.is_none() && service.status.traffic.iter().any(|target| target.revision == revision.key.name)
 }
 
@@ -287,17 +287,6 @@ fn write_status(platform: &Platform, keys: &BTreeSet<ServiceKey>) -> Result<(), 
         let status = status::service(service, &revisions, now);
         if status != service.status {
             platform.store.put_status(&service.key, intent.service.version, &status, now)?;
-        }
-    }
-    for intent in platform.store.intents(keys) {
-        for revision in intent.revisions() {
-            let Some(next) = status::activity(revision, addresses(&intent.service.value, revision), now) else {
-                continue;
-            };
-            match platform.store.update_revision(&next) {
-                Ok(()) | Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error),
-            }
         }
     }
     Ok(())
