@@ -74,7 +74,7 @@ pub struct Instance {
 /// A step of an instance's start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartStep {
-    /// `record`, `prepare`, `create` or `start`.
+    /// `record`, `prepare`, `create` (or `wake`, of a sandbox that stood by) or `start`.
     pub step: String,
     /// How long it took, in milliseconds.
     pub millis: f64,
