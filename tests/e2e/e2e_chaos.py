@@ -7,7 +7,6 @@ HOMERUN_CHAOS_KILLS and HOMERUN_CHAOS_SEED choose another run than the short one
 
 import collections
 import http.client
-import itertools
 import os
 import random
 import re
@@ -171,9 +170,9 @@ class Chaos(unittest.TestCase):
         return Death(what, "nobody", killed, killed)
 
     def kill_container(self):
-        # homerun counts in memory.
-        counted = itertools.takewhile(lambda death: death.what != "homerun", reversed(self.deaths))
-        counted = {death.service for death in counted if death.what == "container"}
+        # homerun counts in memory, and finds what ended just before it was killed.
+        begun = max((death.killed for death in self.deaths if death.what == "homerun"), default=0) - 1
+        counted = {death.service for death in self.deaths if death.what == "container" and death.killed > begun}
         choice = [
             (pid, name) for pid, name in first_processes(self.home.key)
             if name.rsplit("-", 2)[0] not in counted or stack.age(pid) > FORGIVEN
@@ -187,8 +186,8 @@ class Chaos(unittest.TestCase):
         except ProcessLookupError:
             return None
         eventually("the container has ended", lambda: not stack.lives(pid), 5)
-        # Its threads and sockets end a moment after its first thread.
-        return Death("container", revision.rsplit("-", 2)[0], killed, time.monotonic() + 0.01)
+        # Its threads and sockets end a moment after its first thread, and homerun hears of it.
+        return Death("container", revision.rsplit("-", 2)[0], killed, time.monotonic() + 0.05)
 
     def test_whatever_dies_all_is_as_it_must_be(self):
         names = ["ocr", "chat", "a", "b", "c", "d", "e", "f"]

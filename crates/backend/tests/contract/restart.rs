@@ -159,6 +159,8 @@ async fn ended_meanwhile() {
     let pid = containers()[0] as i32;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
         .expect("kill the container");
+    // In life the machine's first process does it.
+    nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).expect("it has come to this process");
 
     let world = adopt(folder).await;
     let id = InstanceId::new("number-0");
