@@ -269,6 +269,7 @@ impl Backend for SimBackend {
             stamps,
             warnings: Vec::new(),
             unready: BTreeMap::new(),
+            lost: false,
         };
         let mut instances = self.shared.lock();
         if instances.contains_key(&id) {

@@ -219,7 +219,6 @@ impl Ingress {
             return Err(TryError::Sent(Failure::ConnectionLost));
         };
         instance.work(&*self.connect);
-        instance.count_request();
         let protocol = instance.ingress().protocol;
         headers::address(&mut request, host, path, protocol);
         if let Some((name, _)) = upgrade
@@ -247,11 +246,15 @@ impl Ingress {
                 },
             }
         };
-        tokio::select! {
+        let result = tokio::select! {
             biased;
             result = attempt => result,
             () = deadline.as_mut() => Err(TryError::Sent(Failure::Timeout)),
+        };
+        if !matches!(result, Err(TryError::NotSent(_))) {
+            instance.count_request();
         }
+        result
     }
 }
 

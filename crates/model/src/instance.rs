@@ -107,6 +107,9 @@ pub struct ObservedInstance {
     /// none.
     #[serde(default)]
     pub unready: BTreeMap<String, String>,
+    /// Whether it had ended when this homerun came, at a time that nobody knows: it is about to be over.
+    #[serde(default)]
+    pub lost: bool,
 }
 
 impl ObservedInstance {

@@ -16,7 +16,7 @@ use homerun_model::names::InstanceId;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-const CASES: u32 = 1500;
+const CASES: u32 = 1000;
 /// Milliseconds of the longest time between two looks.
 const LOOK: u64 = 1000;
 
@@ -71,6 +71,8 @@ struct Real {
     requests: u64,
     /// What it had served for a homerun that is dead.
     earlier: u64,
+    /// When it is billed for: its start, its requests, its end.
+    parts: Vec<(u64, u64)>,
     /// How much of its end nobody may have seen, and of its requests.
     unseen: u64,
     /// Whether the backend still knows it.
@@ -81,6 +83,7 @@ struct Real {
 struct Durable {
     open: BTreeMap<InstanceId, Open>,
     sums: BTreeMap<i64, Delta>,
+    hours: BTreeMap<(i64, i64), i64>,
     alive: Option<Moment>,
 }
 
@@ -139,6 +142,7 @@ impl World {
             sum.active += delta.active;
             sum.requests += delta.requests;
             sum.starts += delta.starts;
+            *self.durable.hours.entry((delta.subject, delta.hour)).or_default() += delta.active;
         }
         for (id, open) in changed {
             if open.life.ended().is_some() {
@@ -162,6 +166,9 @@ impl World {
         for real in self.all.iter_mut().filter(|real| real.known) {
             let total = real.busy.steps(Steady(self.steady));
             // Requests break off, and what was not durable of them is lost.
+            if real.serves {
+                real.stop_serving(Steady(self.steady));
+            }
             real.earlier += total;
             real.unseen += 2 * LOOK;
             (real.busy, real.reported, real.serves) = (Busy::default(), Served::default(), false);
@@ -197,6 +204,7 @@ impl World {
                     reported: Served::default(),
                     requests: 0,
                     earlier: 0,
+                    parts: Vec::new(),
                     unseen: 0,
                     known: true,
                 });
@@ -207,10 +215,15 @@ impl World {
                 }
             }
             Event::Serve(index) => {
-                if let Some(real) = self.living(index).filter(|real| real.stamps.ready.is_some()) {
+                // Who is asked to end has no requests, and gets none.
+                let takes = |real: &&mut Real| real.stamps.ready.is_some() && real.stamps.stopping.is_none();
+                if let Some(real) = self.living(index).filter(takes) {
                     real.serves = !real.serves;
                     real.requests += u64::from(real.serves);
-                    if real.serves { real.busy.begin(now) } else { real.busy.end(now) }
+                    match real.serves {
+                        true => real.begin(now),
+                        false => real.stop_serving(now),
+                    }
                 }
             }
             Event::Stop(index) => {
@@ -259,10 +272,44 @@ impl World {
 }
 
 impl Real {
+    fn begin(&mut self, now: Steady) {
+        self.busy.begin(now);
+        self.parts.push((now.0, u64::MAX));
+    }
+
+    fn stop_serving(&mut self, now: Steady) {
+        if let Some(last) = self.parts.last_mut() {
+            last.1 = last.1.min(now.0);
+        }
+        self.busy.end(now);
+        self.serves = false;
+    }
+
+    /// Milliseconds in which it is billed, each counted once.
+    fn union(&self) -> u64 {
+        let end = self.ended.expect("all have ended").0;
+        let SteadyStamps { started, ready, stopping, .. } = self.stamps;
+        let started = started.expect("it was started").0;
+        let mut parts = match self.billing {
+            Billing::Instance => vec![(started, end)],
+            Billing::Request => self.parts.clone(),
+        };
+        let up = [ready, stopping].into_iter().flatten().map(|at| at.0).fold(end, u64::min);
+        parts.push((started, up));
+        parts.extend(stopping.map(|stopping| (stopping.0, end)));
+        parts.sort_unstable();
+        let (mut sum, mut reached) = (0, 0);
+        for (from, to) in parts {
+            let (from, to) = (from.max(reached), to.min(end));
+            sum += to.saturating_sub(from);
+            reached = reached.max(to);
+        }
+        sum
+    }
+
     fn end(&mut self, now: Steady) {
         if self.serves {
-            self.busy.end(now);
-            self.serves = false;
+            self.stop_serving(now);
         }
         self.ended = Some(now);
         self.stamps.ended = Some(now);
@@ -310,10 +357,20 @@ fn b05_what_is_billed_is_what_lived() {
             // One of which nothing was durable before the machine went down was never seen.
             prop_assert!(billed >= least || sum.starts == 0, "{real:?}: {billed} of at least {least}");
             prop_assert!(sum.starts <= 1 && (sum.starts == 1 || real.unseen > 0), "{real:?}: {sum:?}");
+            // Rounding up makes at most a step more of each part.
+            let union = real.union();
+            let bound = steps(union) + real.parts.len() as u64 + 2;
+            prop_assert!(billed <= bound.max(MINIMUM_STEPS), "{real:?}: {billed} of {union} ms");
             if real.unseen == 0 {
+                prop_assert!(billed >= steps(union), "{real:?}: {billed} of {union} ms");
                 prop_assert_eq!(billed, most, "{:?}", real);
                 prop_assert_eq!(sum.requests as u64, real.requests);
             }
+        }
+        for ((subject, hour), active) in &world.durable.hours {
+            // An hour, the rest of a minute, and what rounding up adds; a clock that is set back repeats an hour.
+            let most = if events.iter().any(|event| matches!(event, Event::Set(_))) { i64::MAX } else { 36_602 };
+            prop_assert!((0..=most).contains(active), "subject {subject}, hour {hour}: {active}");
         }
         let mut counts = counts.borrow_mut();
         *counts.0 += world.all.len();

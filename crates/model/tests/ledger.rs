@@ -260,6 +260,7 @@ fn observed(spec: InstanceSpec) -> ObservedInstance {
         stamps: Stamps::default(),
         warnings: Vec::new(),
         unready: Default::default(),
+        lost: false,
     }
 }
 

@@ -4,6 +4,7 @@
 //! forgotten by the backend, so nothing is lost or counted twice whenever homerun dies.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use homerun_model::billing::{Billing, Book, Delta, Moment, Served, Shape, Sighting, Subject, SubjectId};
@@ -19,6 +20,10 @@ use crate::store::{Alive, Look, Result, UsageStore};
 pub struct Meter {
     store: UsageStore,
     state: Mutex<State>,
+    /// Instances that are over and written down. Apart from the rest, so that nobody who asks waits for the disk.
+    settled: Mutex<BTreeSet<InstanceId>>,
+    /// Grows with every look that has written something.
+    written: AtomicU64,
     /// Somebody waits for instances to be settled.
     pub(crate) wanted: Notify,
 }
@@ -29,8 +34,6 @@ struct State {
     book: Option<Book>,
     /// What earlier looks have found and could not write.
     due: Vec<Delta>,
-    /// Instances that are over and written down.
-    settled: BTreeSet<InstanceId>,
     /// What was served by instances that the book does not know yet.
     early: HashMap<InstanceId, Served>,
     /// Idle milliseconds of revisions whose subject is not known yet.
@@ -42,12 +45,24 @@ struct State {
 impl Meter {
     /// A meter that has not looked yet.
     pub fn new(store: UsageStore) -> Self {
-        Self { store, state: Mutex::default(), wanted: Notify::new() }
+        Self {
+            store,
+            state: Mutex::default(),
+            settled: Mutex::default(),
+            written: AtomicU64::new(0),
+            wanted: Notify::new(),
+        }
     }
 
     /// What it has written.
     pub fn store(&self) -> &UsageStore {
         &self.store
+    }
+
+    /// How often something has been written: whoever reads what is written and what is pending reads both anew if
+    /// that has changed meanwhile.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
     }
 
     /// What has been used and is not in the roll-ups yet.
@@ -60,7 +75,7 @@ impl Meter {
 
     /// Whether an instance that is over has been written down, so that it may be forgotten. If not, it will be soon.
     pub fn is_settled(&self, id: &InstanceId) -> bool {
-        let settled = self.lock().settled.contains(id);
+        let settled = self.settled().contains(id);
         if !settled {
             self.wanted.notify_one();
         }
@@ -77,9 +92,10 @@ impl Meter {
         let now = Moment { wall: platform.clock.now(), steady: platform.clock.steady() };
         let first = state.book.is_none();
         if first {
-            let present = instances.iter().map(|instance| instance.spec.id.clone()).collect();
             let (open, alive) = self.store.left()?;
             let same_boot = alive.as_ref().is_some_and(|alive| alive.boot == boot());
+            // What an earlier start of the machine had has ended with it, whatever the records say.
+            let present = instances.iter().filter(|_| same_boot).map(|instance| instance.spec.id.clone()).collect();
             let (book, due) = Book::resume(open, (alive.map(|alive| alive.moment), same_boot), &present);
             (state.book, state.due) = (Some(book), due);
         }
@@ -92,8 +108,10 @@ impl Meter {
         for (revision, millis) in usage.idle {
             *state.idle.entry(revision).or_default() += millis;
         }
-        for instance in instances {
-            self.see(platform, state, instance, (first, now))?;
+        // Those that have ended before those that replace them.
+        let (over, others): (Vec<_>, Vec<_>) = instances.iter().partition(|instance| is_over(instance));
+        for instance in over.into_iter().chain(others) {
+            self.see(platform, state, instance, now)?;
         }
         let Some(book) = &mut state.book else { return Ok(()) };
         for (revision, millis) in std::mem::take(&mut state.idle) {
@@ -107,32 +125,28 @@ impl Meter {
         let alive = Alive { moment: now, boot: boot().to_owned() };
         if book.is_empty() && changed.is_empty() && state.due.is_empty() {
             // Nothing runs: nothing can be lost.
-            return settle(state, instances);
+            self.settle(state, instances);
+            return Ok(());
         }
         if let Err(error) = self.store.write(&Look { deltas: &state.due, changed: &changed, alive: &alive }) {
             book.put_back(changed);
             return Err(error);
         }
         state.due.clear();
-        settle(state, instances)
+        self.written.fetch_add(1, Ordering::Release);
+        self.settle(state, instances);
+        Ok(())
     }
 
     /// Takes in what is seen of one instance.
-    fn see(
-        &self,
-        platform: &Platform,
-        state: &mut State,
-        instance: &ObservedInstance,
-        (first, now): (bool, Moment),
-    ) -> Result<()> {
+    fn see(&self, platform: &Platform, state: &mut State, instance: &ObservedInstance, now: Moment) -> Result<()> {
         let Some(book) = &mut state.book else { return Ok(()) };
         let (id, stamps) = (&instance.spec.id, &instance.stamps);
-        let over = instance.state.is_over();
         let (Some(wall), Some(steady)) = (stamps.started, stamps.steady.started) else {
             return Ok(());
         };
         if !book.knows(id) {
-            if state.settled.contains(id) || (first && self.store.has_ended(id)?) {
+            if self.store.has_ended(id)? {
                 return Ok(());
             }
             let subject = subject(platform, instance);
@@ -142,25 +156,32 @@ impl Meter {
         } else if let Some(number) = book.subject(id) {
             state.subjects.entry(instance.spec.revision.clone()).or_insert(number);
         }
-        // What a dead instance still served is counted before it is closed: its last requests are about to end.
-        let over = over && platform.ingress.in_flight(id) == 0;
         let served = state.early.remove(id).unwrap_or_default();
-        book.see(id, &Sighting { stamps: stamps.steady, over, served }, now.steady);
+        book.see(id, &Sighting { stamps: stamps.steady, over: is_over(instance), served }, now.steady);
         Ok(())
+    }
+
+    /// Remembers which instances are over and written down, of those that the backend still knows.
+    fn settle(&self, state: &mut State, instances: &[ObservedInstance]) {
+        let over = instances.iter().filter(|instance| instance.state.is_over()).map(|instance| &instance.spec.id);
+        let open = |id: &InstanceId| state.book.as_ref().is_none_or(|book| book.knows(id));
+        *self.settled() = over.filter(|id| !open(id)).cloned().collect();
+        let alive: BTreeSet<&RevisionKey> = instances.iter().map(|instance| &instance.spec.revision).collect();
+        state.subjects.retain(|revision, _| alive.contains(revision));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn settled(&self) -> MutexGuard<'_, BTreeSet<InstanceId>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Remembers which instances are over and written down, of those that the backend still knows.
-fn settle(state: &mut State, instances: &[ObservedInstance]) -> Result<()> {
-    let over = instances.iter().filter(|instance| instance.state.is_over()).map(|instance| &instance.spec.id);
-    state.settled = over.filter(|id| state.book.as_ref().is_some_and(|book| !book.knows(id))).cloned().collect();
-    let alive: BTreeSet<&RevisionKey> = instances.iter().map(|instance| &instance.spec.revision).collect();
-    state.subjects.retain(|revision, _| alive.contains(revision));
-    Ok(())
+/// Whether an instance's time is over, even if something of it is left to be cleaned up.
+fn is_over(instance: &ObservedInstance) -> bool {
+    instance.lost || instance.state.is_over()
 }
 
 /// Whom an instance is billed to.

@@ -67,6 +67,8 @@ pub struct Live {
     pub reconcile: Notify,
     /// Wakes the loop that looks at budgets.
     pub budgets: Notify,
+    /// Wakes the loop that tells how budgets stand.
+    pub standings: Notify,
 }
 
 /// See [`Live`].

@@ -149,8 +149,10 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     // Before anything of what an earlier homerun left is forgotten.
     tasks::meter::look(&platform, &platform.backend.list());
     let meter = tokio::spawn(tasks::meter::run(platform.clone()));
+    tasks::budgets::look(&platform);
     tasks.spawn(autoscale.run(platform.clone()));
     tasks.spawn(tasks::budgets::run(platform.clone()));
+    tasks.spawn(tasks::budgets::run_telling(platform.clone()));
     // Once before the first request: else who asks for what was there before would be told that it does not exist.
     let mut reconcile = Reconcile::new(&platform);
     reconcile.pass_or_tell(&platform).await;

@@ -35,13 +35,15 @@ impl Shared {
                 );
             }
         }
-        for record in records {
+        for mut record in records {
             let id = record.observed.spec.id.clone();
             let over = record.observed.state.is_over();
             let first = record.containers.first().and_then(|container| container.process);
             let network =
                 first.filter(|process| process.exists()).and_then(|process| network::of_process(process.pid).ok());
-            tracing::info!(instance = %id, "found from an earlier homerun");
+            let mut processes = record.containers.iter().filter_map(|container| container.process);
+            record.observed.lost = !over && processes.any(|process| !process.runs());
+            tracing::info!(instance = %id, lost = record.observed.lost, "found from an earlier homerun");
             let stop = watch::Sender::new(record.grace_left(chrono::Utc::now()));
             self.lock().insert(id.clone(), Instance { record, network, standby: None, cpu: CpuState::default(), stop });
             if !over {

@@ -63,8 +63,6 @@ struct Life {
     first: Option<ProcessId>,
     /// Gives the instance its way to the outside.
     outward: Option<JoinHandle<()>>,
-    /// Whether it ended at some time at which no homerun ran.
-    unwatched: bool,
 }
 
 impl Shared {
@@ -86,7 +84,6 @@ impl Shared {
             over: watch::Sender::new(false),
             first: None,
             outward: None,
-            unwatched: false,
         };
         let outcome = life.run(adopted).await;
         if let Err(failure) = &outcome {
@@ -161,13 +158,9 @@ impl Life {
                     self.follow(container.index, process, watched);
                 }
                 None if self.asked_to_stop() => {} // and it has ended
-                None => {
-                    self.unwatched = true;
-                    return Err(self.failure(Event::Exited { index: container.index, code: None }));
-                }
+                None => return Err(self.failure(Event::Exited { index: container.index, code: None })),
             }
         }
-        self.unwatched = self.containers.is_empty();
         Ok(true)
     }
 
@@ -360,11 +353,11 @@ impl Life {
         join_all(watchers.filter(|watcher| !watcher.is_finished())).await;
         self.over.send_replace(true);
         join_all(std::mem::take(&mut self.readers)).await;
-        let steady = (!self.unwatched).then(crate::steady);
         self.set(state, |instance, now| {
             instance.network = None;
-            instance.record.observed.stamps.ended = Some(now);
-            instance.record.observed.stamps.steady.ended = steady;
+            let observed = &mut instance.record.observed;
+            observed.stamps.ended = Some(now);
+            observed.stamps.steady.ended = (!observed.lost).then(crate::steady);
         });
     }
 

@@ -247,8 +247,14 @@ impl Backend for OciBackend {
         let id = spec.id.clone();
         let warnings = spec.containers.iter().flat_map(|container| self.shared.machine.warnings(container)).collect();
         let stamps = Stamps { creating: Some(chrono::Utc::now()), ..Stamps::default() };
-        let observed =
-            ObservedInstance { spec, state: InstanceState::Creating, stamps, warnings, unready: BTreeMap::new() };
+        let observed = ObservedInstance {
+            spec,
+            state: InstanceState::Creating,
+            stamps,
+            warnings,
+            unready: BTreeMap::new(),
+            lost: false,
+        };
         let record = Record { observed, kill_at: None, containers: Vec::new() };
         if self.shared.lock().contains_key(&id) {
             return Ok(());

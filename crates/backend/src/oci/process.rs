@@ -22,15 +22,25 @@ impl ProcessId {
     /// The process that has this number now.
     pub(super) fn of(pid: i32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name in parentheses, which may contain anything.
-        let rest = stat.rsplit_once(") ")?.1;
-        Some(Self { pid, started: rest.split(' ').nth(19)?.parse().ok()? })
+        Some(Self { pid, started: fields(&stat)?.nth(19)?.parse().ok()? })
+    }
+
+    /// Whether it is still there, and no zombie.
+    pub(super) fn runs(self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        self.exists() && fields(&stat).and_then(|mut fields| fields.next()).is_some_and(|state| state != "Z")
     }
 
     /// Whether it is still there, be it as a zombie.
     pub(super) fn exists(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
+}
+
+/// The fields of a process's state from the third on.
+fn fields(stat: &str) -> Option<std::str::Split<'_, char>> {
+    // The second field is the program's name in parentheses, which may contain anything.
+    Some(stat.rsplit_once(") ")?.1.split(' '))
 }
 
 /// A watched process.

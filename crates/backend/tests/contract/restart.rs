@@ -167,7 +167,7 @@ async fn ended_meanwhile() {
     let over = world.wait_for(&id, InstanceState::is_over).await;
     assert!(matches!(over.state, InstanceState::Failed(Failure::Exited { was_ready: true, .. })), "{:?}", over.state);
     let steady = over.stamps.steady;
-    assert!(steady.ready.is_some() && steady.ended.is_none(), "nobody saw when it ended: {steady:?}");
+    assert!(over.lost && steady.ready.is_some() && steady.ended.is_none(), "nobody saw when it ended: {steady:?}");
     world.end().await;
 }
 

@@ -244,7 +244,7 @@ impl Book {
     fn take(&mut self, ids: &[InstanceId], at: Steady, hour: i64, deltas: &mut Vec<Delta>) {
         let mut sums: BTreeMap<SubjectId, Delta> = BTreeMap::new();
         for id in ids {
-            let Some(open) = self.open.get_mut(id) else { continue };
+            let Some(open) = self.open.get_mut(id).filter(|open| open.life.started() < at) else { continue };
             let delta = open.due(at, hour);
             if delta != (Delta { hour, subject: open.subject, ..Delta::default() }) {
                 add(&mut sums, delta);

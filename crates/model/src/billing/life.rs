@@ -61,6 +61,11 @@ impl Life {
         Self { billing, started, ready: None, stopping: None, ended: None, served: Served::default() }
     }
 
+    /// When its first container started.
+    pub fn started(&self) -> Steady {
+        self.started
+    }
+
     /// When it ended, if it has.
     pub fn ended(&self) -> Option<Steady> {
         self.ended
@@ -75,7 +80,8 @@ impl Life {
         match change {
             Change::Ready => drop(self.ready.get_or_insert(at)),
             Change::Served(served) => {
-                self.served.steps += served.steps;
+                // While it ends, all of its time is billed anyway.
+                self.served.steps += if self.stopping.is_none() { served.steps } else { 0 };
                 self.served.requests += served.requests;
             }
             Change::Stopping => drop(self.stopping.get_or_insert(at)),

@@ -10,6 +10,7 @@ use super::money::{Money, Rate};
 use super::prices::{Prices, Sku, Sum, sold};
 use super::{Billing, Subject, SubjectId, steps};
 use crate::Timestamp;
+use crate::names::{ProjectId, Region, RevisionName};
 
 /// What lines are made by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,8 +143,9 @@ struct Part {
     starts: u64,
 }
 
-/// When a subject was used, and how many instances it had at most.
+/// When a revision was used, and how many instances it had at most. Its subjects differ by labels.
 struct Span {
+    latest: SubjectId,
     first: Timestamp,
     last: Timestamp,
     peak: u64,
@@ -158,7 +160,7 @@ pub fn report<'a>(
     (subject, serves): (impl Fn(SubjectId) -> Option<&'a Subject>, impl Fn(&Subject) -> bool),
 ) -> Vec<Line> {
     let mut parts: BTreeMap<(SubjectId, i64, NaiveDate), Part> = BTreeMap::new();
-    let mut spans: BTreeMap<SubjectId, Span> = BTreeMap::new();
+    let mut spans: BTreeMap<(&ProjectId, &Region, &RevisionName), Span> = BTreeMap::new();
     for row in rows {
         let time = bucket(&query.by, row.time);
         let epoch = prices.epoch(row.time.date_naive());
@@ -169,10 +171,13 @@ pub fn report<'a>(
         part.sum.idle += row.sum.idle;
         part.sum.requests += row.sum.requests;
         part.starts += row.starts;
-        let end = row.time + row.length;
-        let span = spans.entry(row.subject).or_insert(Span { first: row.time, last: end, peak: 0 });
+        let Some(of) = subject(row.subject) else { continue };
+        let (end, latest) = (row.time + row.length, row.subject);
+        let key = (&of.project, &of.region, &of.revision);
+        let span = spans.entry(key).or_insert(Span { latest, first: row.time, last: end, peak: 0 });
         span.first = span.first.min(row.time);
         span.last = span.last.max(end);
+        span.latest = span.latest.max(latest);
         span.peak = span.peak.max(row.peak);
     }
     let mut lines: BTreeMap<Vec<String>, Line> = BTreeMap::new();
@@ -181,8 +186,8 @@ pub fn report<'a>(
         add(&mut lines, query, prices, subject, part);
     }
     if !query.by.iter().any(|by| matches!(by, Dimension::Sku | Dimension::Day | Dimension::Hour)) {
-        for (id, span) in &spans {
-            let Some(subject) = subject(*id) else { continue };
+        for span in spans.values() {
+            let Some(subject) = subject(span.latest) else { continue };
             let cost = always_on(query, prices, subject, span, serves(subject));
             let key = key(query, subject, span.first, &Sku::Requests);
             lines.entry(key).or_default().always_on += cost;

@@ -100,6 +100,7 @@ const ROLES: &[Role] = &[
         grants: &["*"],
         except: &[
             "*.setIamPolicy",
+            "homerun.budgets.update",
             "homerun.quotas.decide",
             "homerun.tokens.create",
             "iam.serviceAccounts.getAccessToken",

@@ -122,6 +122,7 @@ impl Machine {
                 stamps: Stamps::default(),
                 warnings: Vec::new(),
                 unready: Default::default(),
+                lost: false,
             }),
             Action::Drain(id) => drop(self.draining.insert(id)),
             Action::Keep(id) => drop(self.draining.remove(&id)),

@@ -1,6 +1,7 @@
 //! Usage and what it costs.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use chrono::{Datelike as _, TimeDelta};
@@ -8,7 +9,7 @@ use homerun_api::error::ApiError;
 use homerun_model::Timestamp;
 use homerun_model::billing::prices::{Sku, Sum};
 use homerun_model::billing::report::{Dimension, Line, Query, Row, report};
-use homerun_model::billing::{Moment, Money, Subject, SubjectId};
+use homerun_model::billing::{Delta, Moment, Money, Subject, SubjectId};
 use homerun_model::names::{ProjectId, Region, RevisionName, ServiceKey, ServiceName};
 
 use super::stored;
@@ -104,7 +105,8 @@ fn up(time: Timestamp) -> Timestamp {
     if floor == time { time } else { floor + TimeDelta::hours(1) }
 }
 
-fn floor(time: Timestamp, seconds: i64) -> Timestamp {
+/// The last moment until `time` that is a whole number of so many seconds since 1970.
+pub fn floor(time: Timestamp, seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(time.timestamp().div_euclid(seconds) * seconds, 0).unwrap_or(time)
 }
 
@@ -112,9 +114,31 @@ fn floor(time: Timestamp, seconds: i64) -> Timestamp {
 ///
 /// # Errors
 /// When the store fails.
-pub fn rows(platform: &Platform, (from, to): (Timestamp, Timestamp), by_hour: bool) -> Result<Vec<Row>, StoreError> {
+pub fn rows(platform: &Platform, time: (Timestamp, Timestamp), by_hour: bool) -> Result<Vec<Row>, StoreError> {
+    // What is rolled up in between would be in neither.
+    for _ in 0..READS {
+        let written = platform.meter.written();
+        let mut rows = written_rows(platform, time, by_hour)?;
+        rows.extend(pending_rows(platform, time));
+        if platform.meter.written() == written {
+            return Ok(rows);
+        }
+    }
+    // Where something ends all the time: what is read first may be in both.
+    let mut rows = pending_rows(platform, time);
+    rows.extend(written_rows(platform, time, by_hour)?);
+    Ok(rows)
+}
+
+/// How often the roll-ups are read in the hope that nothing is written meanwhile.
+const READS: u32 = 5;
+
+fn written_rows(
+    platform: &Platform,
+    (from, to): (Timestamp, Timestamp),
+    by_hour: bool,
+) -> Result<Vec<Row>, StoreError> {
     let mut rows = Vec::new();
-    let now = platform.clock.now();
     let day = Grain::Day.seconds();
     let first = floor(from + TimeDelta::seconds(day - 1), day);
     let last = floor(to, day);
@@ -125,9 +149,14 @@ pub fn rows(platform: &Platform, (from, to): (Timestamp, Timestamp), by_hour: bo
     for (grain, time) in parts.into_iter().filter(|(_, (from, to))| from < to) {
         platform.meter.store().rows(grain, time, &mut rows)?;
     }
+    Ok(rows)
+}
+
+fn pending_rows(platform: &Platform, (from, to): (Timestamp, Timestamp)) -> Vec<Row> {
+    let now = platform.clock.now();
     let pending = platform.meter.pending(Moment { wall: now, steady: platform.clock.steady() });
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
-    rows.extend(pending.iter().filter_map(|delta| {
+    let row = |delta: &Delta| {
         let time = Timestamp::from_timestamp(delta.hour * 3600, 0)?;
         let sum = Sum {
             active: count(delta.active),
@@ -144,8 +173,20 @@ pub fn rows(platform: &Platform, (from, to): (Timestamp, Timestamp), by_hour: bo
             peak: count(delta.peak),
         };
         (time >= from && time < to).then_some(row)
-    }));
-    Ok(rows)
+    };
+    pending.iter().filter_map(row).collect()
+}
+
+/// Since when there are roll-ups by hour.
+pub fn hours_since(platform: &Platform) -> Timestamp {
+    days_ago(platform.clock.now(), platform.config.usage.hour_days)
+}
+
+/// So many days ago; the beginning of time for very many.
+pub fn days_ago(now: Timestamp, days: NonZeroU32) -> Timestamp {
+    now.checked_sub_signed(TimeDelta::days(days.get().into()))
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .max(Timestamp::UNIX_EPOCH)
 }
 
 /// Whether a subject's revision gets requests.
@@ -171,9 +212,10 @@ fn notes(platform: &Platform, query: &Query, lines: &[Line], by_hour: bool, ever
             unpriced.join(", ")
         ));
     }
-    let days = platform.config.usage.hour_days.get();
-    if by_hour && query.from < platform.clock.now() - TimeDelta::days(days.into()) {
-        notes.push(format!("Single hours are kept for {days} days; what is older is there by day."));
+    let needs_hours = by_hour || floor(query.from, Grain::Day.seconds()) != query.from;
+    if needs_hours && query.from < hours_since(platform) {
+        let days = platform.config.usage.hour_days;
+        notes.push(format!("Single hours are kept for {days} days; what is older is there by whole days (UTC) only."));
     }
     if platform.config.usage.free_tier && !everything {
         notes.push("Free usage is that of all projects together, and not taken off here.".to_owned());
@@ -249,9 +291,9 @@ pub fn instances(
     most: usize,
 ) -> Result<Vec<(Arc<Subject>, Ended)>, ApiError> {
     let subjects = platform.meter.store().all_subjects();
-    let ended = platform.meter.store().ended(time).map_err(unread)?;
-    let known = ended.into_iter().filter_map(|ended| Some((subjects.get(&ended.subject)?.clone(), ended)));
-    Ok(known.filter(|(subject, _)| scope.has(subject)).take(most).collect())
+    let is_meant = |id: SubjectId| subjects.get(&id).is_some_and(|subject| scope.has(subject));
+    let ended = platform.meter.store().ended(time, is_meant, most).map_err(unread)?;
+    Ok(ended.into_iter().filter_map(|ended| Some((subjects.get(&ended.subject)?.clone(), ended))).collect())
 }
 
 /// What the usage of a time costs, by subject.

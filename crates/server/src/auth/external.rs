@@ -67,7 +67,9 @@ enum KeysError {
 
 impl External {
     pub(super) fn new(config: IssuerConfig) -> Self {
-        Self { config, http: crate::outgoing::client(), keys: Mutex::default() }
+        let http =
+            crate::outgoing::client().build().inspect_err(|error| tracing::error!(%error, "no issuer can be asked"));
+        Self { config, http: http.unwrap_or_default(), keys: Mutex::default() }
     }
 
     pub(super) fn issuer(&self) -> &str {

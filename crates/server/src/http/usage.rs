@@ -23,7 +23,7 @@ use crate::app::access;
 use crate::app::usage::{self, Credit, Scope, Usage};
 use crate::auth::Caller;
 use crate::platform::Platform;
-use crate::store::Ended;
+use crate::store::{Ended, Grain};
 
 /// What reading usage needs.
 const READ: &str = "homerun.usage.get";
@@ -225,22 +225,30 @@ fn export(api: &Api, scope: &Scope, asked: &Asked) -> Result<wire::Focus, Failur
         Some("hour") => true,
         Some(other) => return Err(wrong("by", &format!("'{other}' must be day or hour here."))),
     };
-    let asked = Asked { by: None, from: asked.from.clone(), to: asked.to.clone(), service: None, region: None };
-    let query = asked.query(platform.clock.now())?;
-    let day = |time: Timestamp| time.date_naive().and_hms_opt(0, 0, 0).map_or(time, |day| day.and_utc());
-    // Whole days, so that a day is one row.
-    let (from, to) = if by_hour { (query.from, query.to) } else { (day(query.from), query.to) };
+    let whole = Asked { by: None, from: asked.from.clone(), to: asked.to.clone(), service: None, region: None };
+    let query = whole.query(platform.clock.now())?;
+    let grain = if by_hour { Grain::Hour } else { Grain::Day };
+    let (from, to) = (usage::floor(query.from, grain.seconds()), query.to);
+    // Else the next export would have the rest once more, with what is in this one.
+    if whole.to.is_some() && usage::floor(to, grain.seconds()) != to {
+        let what = if by_hour { "an hour's" } else { "a day's" };
+        return Err(wrong("to", &format!("must be {what} first moment (UTC), for rows are as long; or leave it out.")));
+    }
+    if by_hour && from < usage::hours_since(platform) {
+        let days = platform.config.usage.hour_days;
+        return Err(wrong("from", &format!("is too early: hours are kept for {days} days. Ask by day, or for later.")));
+    }
     let subjects = platform.meter.store().all_subjects();
     let mut sums = std::collections::BTreeMap::new();
     for row in usage::rows(platform, (from, to), by_hour).map_err(usage::unread)? {
-        let start = if by_hour { row.time } else { day(row.time) };
+        let start = usage::floor(row.time, grain.seconds());
         let sum = sums.entry((start, row.subject)).or_insert(homerun_model::billing::prices::Sum::default());
         sum.active += row.sum.active;
         sum.boosted += row.sum.boosted;
         sum.idle += row.sum.idle;
         sum.requests += row.sum.requests;
     }
-    let length = if by_hour { TimeDelta::hours(1) } else { TimeDelta::days(1) };
+    let length = TimeDelta::seconds(grain.seconds());
     let mut charges = Vec::new();
     for ((start, id), sum) in sums {
         let Some(subject) = subjects.get(&id).filter(|subject| scope.has(subject)) else { continue };

@@ -8,12 +8,12 @@ use super::{Result, Store, audit};
 use crate::audit::Record;
 
 /// A threshold that a budget has reached in a month.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Notice<'a> {
     /// The budget's project.
     pub project: &'a ProjectId,
-    /// The budget's name.
-    pub budget: &'a str,
+    /// The budget. While it is another one, nothing is noted of this one.
+    pub budget: &'a Budget,
     /// The month, for instance `2026-11`.
     pub month: &'a str,
     /// The threshold.
@@ -74,11 +74,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn note_threshold(&self, notice: &Notice<'_>, record: &Record) -> Result<bool> {
+        let body = serde_json::to_string(notice.budget)?;
         self.write(|transaction| {
             let news = transaction.execute(
-                "INSERT INTO budget_notices (project, budget, month, percent, told) VALUES (?1, ?2, ?3, ?4, 0)
+                "INSERT INTO budget_notices (project, budget, month, percent, told)
+                 SELECT project, name, ?3, ?4, 0 FROM budgets WHERE project = ?1 AND name = ?2 AND body = ?5
                  ON CONFLICT (project, budget, month, percent) DO NOTHING",
-                params![notice.project.as_str(), notice.budget, notice.month, notice.percent],
+                params![notice.project.as_str(), notice.budget.name, notice.month, notice.percent, body],
             )? > 0;
             if news {
                 audit::write(transaction, record)?;
@@ -97,7 +99,7 @@ impl Store {
             "SELECT 1 FROM budget_notices
              WHERE project = ?1 AND budget = ?2 AND month = ?3 AND percent = ?4 AND told = 0",
         )?;
-        Ok(statement.exists(params![notice.project.as_str(), notice.budget, notice.month, notice.percent])?)
+        Ok(statement.exists(params![notice.project.as_str(), notice.budget.name, notice.month, notice.percent])?)
     }
 
     /// Remembers that a threshold's webhook has been told.
@@ -109,7 +111,7 @@ impl Store {
             transaction.execute(
                 "UPDATE budget_notices SET told = 1
                  WHERE project = ?1 AND budget = ?2 AND month = ?3 AND percent = ?4",
-                params![notice.project.as_str(), notice.budget, notice.month, notice.percent],
+                params![notice.project.as_str(), notice.budget.name, notice.month, notice.percent],
             )?;
             Ok(())
         })

@@ -204,7 +204,7 @@ impl UsageStore {
                 add(&transaction, Grain::Day, delta.hour.div_euclid(24), delta)?;
             }
             for (id, open) in look.changed {
-                put(&transaction, id, open, look.alive.moment)?;
+                put(&transaction, id, open)?;
             }
             transaction
                 .prepare_cached(
@@ -229,27 +229,35 @@ impl UsageStore {
         })
     }
 
-    /// Single instances that ended in a time, the newest first.
+    /// Single instances of some subjects that ended in a time, the newest first, at most so many.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn ended(&self, (from, to): (Timestamp, Timestamp)) -> Result<Vec<Ended>> {
-        let reader = self.reader();
-        let mut statement = reader.prepare_cached(
-            "SELECT id, subject, started, ended, active, boosted, requests FROM instances
+    pub fn ended(
+        &self,
+        (from, to): (Timestamp, Timestamp),
+        is_meant: impl Fn(SubjectId) -> bool,
+        most: usize,
+    ) -> Result<Vec<Ended>> {
+        away_from_tasks(|| {
+            let reader = self.reader();
+            let mut statement = reader.prepare_cached(
+                "SELECT id, subject, started, ended, active, boosted, requests FROM instances
              WHERE ended >= ?1 AND ended < ?2 ORDER BY ended DESC, id",
-        )?;
-        let time = |millis: i64| Timestamp::from_timestamp_millis(millis).unwrap_or_default();
-        let rows = statement.query_map([from.timestamp_millis(), to.timestamp_millis()], |row| {
-            Ok(Ended {
-                id: InstanceId::new(row.get::<_, String>(0)?),
-                subject: row.get(1)?,
-                started: time(row.get(2)?),
-                ended: time(row.get(3)?),
-                used: Used { active: row.get(4)?, boosted: row.get(5)?, requests: row.get(6)? },
-            })
-        })?;
-        rows.map(|row| Ok(row?)).collect()
+            )?;
+            let time = |millis: i64| Timestamp::from_timestamp_millis(millis).unwrap_or_default();
+            let rows = statement.query_map([from.timestamp_millis(), to.timestamp_millis()], |row| {
+                Ok(Ended {
+                    id: InstanceId::new(row.get::<_, String>(0)?),
+                    subject: row.get(1)?,
+                    started: time(row.get(2)?),
+                    ended: time(row.get(3)?),
+                    used: Used { active: row.get(4)?, boosted: row.get(5)?, requests: row.get(6)? },
+                })
+            })?;
+            let meant = |row: &rusqlite::Result<Ended>| row.as_ref().map_or(true, |ended| is_meant(ended.subject));
+            rows.filter(meant).take(most).map(|row| Ok(row?)).collect()
+        })
     }
 
     /// Gives what was forgotten back to the file system. Takes long, and as much room again meanwhile.
@@ -270,26 +278,28 @@ impl UsageStore {
         let length = grain.seconds();
         let first = from.timestamp().div_euclid(length) + i64::from(from.timestamp().rem_euclid(length) != 0);
         let end = to.timestamp().div_euclid(length) + i64::from(to.timestamp().rem_euclid(length) != 0);
-        let reader = self.reader();
-        let mut statement = reader.prepare_cached(&format!(
+        away_from_tasks(|| {
+            let reader = self.reader();
+            let mut statement = reader.prepare_cached(&format!(
             "SELECT time, subject, active, boosted, idle, requests, starts, peak FROM {} WHERE time >= ?1 AND time < ?2",
             grain.table()
         ))?;
-        let found = statement.query_map([first, end], |row| {
-            let sum = Sum { active: row.get(2)?, boosted: row.get(3)?, idle: row.get(4)?, requests: row.get(5)? };
-            let time = Timestamp::from_timestamp(row.get::<_, i64>(0)? * length, 0).unwrap_or_default();
-            Ok(Row {
-                time,
-                length: TimeDelta::seconds(length),
-                subject: row.get(1)?,
-                sum,
-                starts: row.get(6)?,
-                peak: row.get(7)?,
+            let found = statement.query_map([first, end], |row| {
+                let sum = Sum { active: row.get(2)?, boosted: row.get(3)?, idle: row.get(4)?, requests: row.get(5)? };
+                let time = Timestamp::from_timestamp(row.get::<_, i64>(0)? * length, 0).unwrap_or_default();
+                Ok(Row {
+                    time,
+                    length: TimeDelta::seconds(length),
+                    subject: row.get(1)?,
+                    sum,
+                    starts: row.get(6)?,
+                    peak: row.get(7)?,
+                })
+            })?;
+            found.into_iter().try_for_each(|row| {
+                rows.push(row?);
+                Ok(())
             })
-        })?;
-        found.into_iter().try_for_each(|row| {
-            rows.push(row?);
-            Ok(())
         })
     }
 
@@ -332,7 +342,7 @@ fn add(transaction: &Transaction<'_>, grain: Grain, time: i64, delta: &Delta) ->
     Ok(())
 }
 
-fn put(transaction: &Transaction<'_>, id: &InstanceId, open: &Open, now: Moment) -> Result<()> {
+fn put(transaction: &Transaction<'_>, id: &InstanceId, open: &Open) -> Result<()> {
     let Some(ended) = open.life.ended() else {
         transaction
             .prepare_cached(
@@ -343,7 +353,7 @@ fn put(transaction: &Transaction<'_>, id: &InstanceId, open: &Open, now: Moment)
         return Ok(());
     };
     let Used { active, boosted, requests } = open.life.used(ended);
-    let back = i64::try_from(now.steady.since(ended)).unwrap_or(0);
+    let length = i64::try_from(ended.since(open.life.started())).unwrap_or(0);
     transaction.prepare_cached("DELETE FROM open_instances WHERE id = ?1")?.execute([id.as_str()])?;
     transaction
         .prepare_cached(
@@ -354,7 +364,7 @@ fn put(transaction: &Transaction<'_>, id: &InstanceId, open: &Open, now: Moment)
             id.as_str(),
             open.subject,
             open.started.timestamp_millis(),
-            now.wall.timestamp_millis() - back,
+            open.started.timestamp_millis() + length,
             active,
             boosted,
             requests

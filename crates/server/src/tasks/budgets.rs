@@ -9,6 +9,7 @@ use homerun_model::Timestamp;
 use homerun_model::billing::budget::{Budget, Exceeded};
 use homerun_model::billing::{Money, Subject};
 use homerun_model::names::{ProjectId, ServiceKey};
+use reqwest::redirect::Policy;
 use serde_json::json;
 
 use crate::app::usage::{costs, first_of_month, next_month};
@@ -34,37 +35,52 @@ pub struct Standing {
     pub exceeded: Option<Exceeded>,
 }
 
-/// Runs until the task is dropped.
+/// Compares until the task is dropped.
 pub async fn run(platform: Arc<Platform>) {
-    let client = crate::outgoing::client();
     loop {
-        if let Err(error) = look(&platform, &client).await {
-            tracing::error!(error = &error as &dyn Error, "budgets could not be looked at; it is tried again");
-        }
         tokio::select! {
             () = platform.live.budgets.notified() => {}
             () = tokio::time::sleep(TICK) => {}
         }
+        look(&platform);
     }
 }
 
-async fn look(platform: &Platform, client: &reqwest::Client) -> Result<()> {
-    let now = platform.clock.now();
-    let standings = standings(platform, now)?;
-    let changed = {
-        let mut live = platform.live.lock();
-        let stops = |all: &[Standing]| all.iter().map(|one| one.exceeded.clone()).collect::<Vec<_>>();
-        let changed = stops(&live.standings) != stops(&standings);
-        live.standings.clone_from(&standings);
-        changed
+/// Compares once.
+pub fn look(platform: &Platform) {
+    let standings = match standings(platform, platform.clock.now()) {
+        Ok(standings) => standings,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn Error, "budgets could not be looked at; it is tried again");
+            return;
+        }
     };
+    let mut live = platform.live.lock();
+    let stops = |all: &[Standing]| all.iter().map(|one| one.exceeded.clone()).collect::<Vec<_>>();
+    let changed = stops(&live.standings) != stops(&standings);
+    live.standings = standings;
+    drop(live);
+    platform.live.standings.notify_one();
     if changed {
         platform.live.reconcile.notify_one();
     }
-    for standing in &standings {
-        tell(platform, client, standing, now).await?;
+}
+
+/// Tells whoever is to be told, until the task is dropped. Apart from comparing, which must not wait for those who
+/// are told.
+pub async fn run_telling(platform: Arc<Platform>) {
+    let client = crate::outgoing::client().redirect(Policy::none()).build();
+    let client = client.inspect_err(|error| tracing::error!(%error, "no webhook can be told")).ok();
+    loop {
+        platform.live.standings.notified().await;
+        let standings = platform.live.lock().standings.clone();
+        for standing in &standings {
+            if let Err(error) = tell(&platform, client.as_ref(), standing).await {
+                let budget = &standing.budget.name;
+                tracing::error!(budget, error = &error as &dyn Error, "nobody could be told; it is tried again");
+            }
+        }
     }
-    Ok(())
 }
 
 /// How every budget stands.
@@ -97,11 +113,12 @@ fn service(subject: &Subject) -> ServiceKey {
 }
 
 /// Tells of the thresholds that a budget has reached, each once in a month.
-async fn tell(platform: &Platform, client: &reqwest::Client, standing: &Standing, now: Timestamp) -> Result<()> {
+async fn tell(platform: &Platform, client: Option<&reqwest::Client>, standing: &Standing) -> Result<()> {
     let Standing { project, budget, spent, exceeded } = standing;
-    let (month, currency) = (now.format("%Y-%m").to_string(), &platform.prices.list().currency);
+    let (now, currency) = (platform.clock.now(), &platform.prices.list().currency);
+    let month = now.format("%Y-%m").to_string();
     for percent in budget.thresholds.iter().copied().filter(|percent| budget.is_reached(*spent, *percent)) {
-        let notice = Notice { project, budget: &budget.name, month: &month, percent };
+        let notice = Notice { project, budget, month: &month, percent };
         let record = Record {
             at: now,
             by: "homerun".to_owned(),
@@ -115,7 +132,7 @@ async fn tell(platform: &Platform, client: &reqwest::Client, standing: &Standing
                 "a budget has reached {percent} %"
             );
         }
-        let Some(url) = budget.webhook.as_deref() else { continue };
+        let Some((url, client)) = budget.webhook.as_deref().zip(client) else { continue };
         if !platform.store.is_to_be_told(&notice)? {
             continue;
         }
@@ -124,9 +141,12 @@ async fn tell(platform: &Platform, client: &reqwest::Client, standing: &Standing
             "threshold": percent, "amount": budget.amount, "spent": spent, "currency": currency,
             "stopped": exceeded.is_some(),
         });
-        match client.post(url).timeout(PATIENCE).json(&body).send().await.and_then(reqwest::Response::error_for_status)
-        {
-            Ok(_) => platform.store.told(&notice)?,
+        let sent = client.post(url).timeout(PATIENCE).json(&body).send().await;
+        match sent.and_then(reqwest::Response::error_for_status) {
+            Ok(answer) if answer.status().is_success() => platform.store.told(&notice)?,
+            Ok(answer) => {
+                tracing::warn!(budget = budget.name, status = %answer.status(), "a webhook does not take it; it is tried again");
+            }
             Err(error) => {
                 tracing::warn!(
                     budget = budget.name,

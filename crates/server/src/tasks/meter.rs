@@ -1,13 +1,12 @@
 //! Has the meter look: every second, and soon when somebody waits for instances to be settled.
 
 use std::error::Error;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use homerun_model::instance::ObservedInstance;
 
+use crate::app::usage::days_ago;
 use crate::platform::Platform;
 
 /// Longest time between two looks: what a crash may lose of a running instance's time.
@@ -40,8 +39,8 @@ pub async fn run(platform: Arc<Platform>) {
 /// Forgets what is older than the settings say.
 fn forget(platform: &Platform) {
     let (now, settings) = (platform.clock.now(), &platform.config.usage);
-    let ago = |days: NonZeroU32| now - TimeDelta::days(days.get().into());
-    let forgotten = platform.meter.store().forget(ago(settings.instance_days), ago(settings.hour_days));
+    let (instances, hours) = (days_ago(now, settings.instance_days), days_ago(now, settings.hour_days));
+    let forgotten = platform.meter.store().forget(instances, hours);
     if let Err(error) = forgotten {
         tracing::warn!(error = &error as &dyn Error, "old usage could not be removed");
     }
