@@ -34,13 +34,14 @@ async fn b05_the_time_of_requests_at_once_is_counted_once_and_told_once() {
     until("both are inside", || gate.inside.load(Ordering::SeqCst) == 2).await;
     tokio::time::sleep(Duration::from_millis(250)).await;
     let so_far = served(&bench);
-    assert!(so_far.requests == 2 && so_far.steps >= 3, "while they last: {so_far:?}");
+    assert!(so_far.requests == 0 && so_far.steps >= 3, "while they wait for an answer: {so_far:?}");
     gate.let_go(2);
     in_time("the first", one).await.unwrap();
     in_time("the second", other).await.unwrap();
-    let lasted = begun.elapsed().as_millis() as u64;
+    until("both have ended", || bench.ingress.in_flight(&"i1".into()) == 0).await;
+    let lasted = begun.elapsed().as_millis() as u64 + 1;
     let rest = served(&bench);
-    assert!(so_far.steps + rest.steps <= lasted.div_ceil(100) && rest.requests == 0, "{so_far:?} {rest:?} {lasted}");
+    assert!(so_far.steps + rest.steps <= lasted.div_ceil(100) && rest.requests == 2, "{so_far:?} {rest:?} {lasted}");
     assert_eq!(served(&bench), Served::default(), "it is told once");
 }
 
@@ -85,4 +86,20 @@ async fn b05_as_many_are_idle_as_the_minimum_has_more_than_have_requests() {
     idle();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(idle(), 0, "without a minimum nobody is kept");
+}
+
+#[tokio::test]
+async fn b05_a_try_that_reached_nobody_is_no_request() {
+    let bench = Arc::new(bench().await);
+    let (gate, address) = Gate::serve().await;
+    // The first has no address, so that nothing can be sent to it.
+    bench.instance("i2", address);
+    bench.publish(table("r1", revision(1, &["i1", "i2"])));
+    let one = begin(&bench, "/one", "r1").await;
+    until("it is inside", || gate.inside.load(Ordering::SeqCst) == 1).await;
+    gate.let_go(1);
+    assert_eq!(in_time("the request", one).await.unwrap().0, 200);
+    let served = bench.ingress.take_usage().served;
+    let requests: Vec<_> = served.iter().filter(|(_, served)| served.requests > 0).collect();
+    assert!(requests.len() == 1 && requests[0].0.as_str() == "i2" && requests[0].1.requests == 1, "{served:?}");
 }

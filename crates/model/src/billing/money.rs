@@ -4,6 +4,7 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub};
 
+use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An amount of money in billionths of the price list's currency unit. Written as a decimal number in a text, since
@@ -103,9 +104,8 @@ impl Serialize for Money {
 
 impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text)
-            .ok_or_else(|| serde::de::Error::custom(format!("'{text}' is no amount of money: write it like \"12.50\"")))
+        const LIKE: &str = "an amount of money in quotes, with at most nine decimals, like \"12.50\"";
+        deserializer.deserialize_str(Number(LIKE, Self::parse))
     }
 }
 
@@ -117,12 +117,26 @@ impl Serialize for Rate {
 
 impl<'de> Deserialize<'de> for Rate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse(&text, 12).and_then(|picos| u64::try_from(picos).ok()).map(Self).ok_or_else(|| {
-            serde::de::Error::custom(format!(
-                "'{text}' is no price: write it like \"0.000018\", in quotes, with at most twelve decimals"
-            ))
-        })
+        const LIKE: &str = "a price in quotes, with at most twelve decimals, like \"0.000018\"";
+        fn rate(text: &str) -> Option<Rate> {
+            parse(text, 12).and_then(|picos| u64::try_from(picos).ok()).map(Rate)
+        }
+        deserializer.deserialize_str(Number(LIKE, rate))
+    }
+}
+
+/// Reads a number that stands in a text, and says what it should be like where it is something else.
+struct Number<T>(&'static str, fn(&str) -> Option<T>);
+
+impl<T> Visitor<'_> for Number<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.1)(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
 }
 
