@@ -9,8 +9,7 @@ use homerun_api::logging::{
     HttpRequest, LogEntry, LogEntryOperation, LogEntrySourceLocation, MonitoredResource, Severity,
 };
 use homerun_backend::{LogLine, LogStream};
-use homerun_ingress::RequestRecord;
-use homerun_model::names::{ProjectId, RevisionName, ServiceKey};
+use homerun_model::names::{RevisionName, ServiceKey};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -91,42 +90,6 @@ impl Dropped {
         ));
         entry
     }
-}
-
-/// The entry of a request. `scheme` is that of services' URLs.
-pub(super) fn request(record: RequestRecord, project: &ProjectId, scheme: &str) -> LogEntry {
-    let revision = record.revision.as_ref().map(|key| &key.name);
-    let mut entry = blank("run.googleapis.com%2Frequests", revision, record.arrived);
-    entry.severity = match record.status {
-        500.. => Severity::Error,
-        400..500 => Severity::Warning,
-        _ => Severity::Info,
-    };
-    if let Some(instance) = &record.instance {
-        entry.labels.insert("instanceId".to_owned(), instance.to_string());
-    }
-    entry.trace = format!("projects/{project}/traces/{:032x}", record.trace.trace_id);
-    entry.span_id = format!("{:016x}", record.trace.span_id);
-    entry.trace_sampled = record.trace.sampled;
-    let text = |value: &Option<http::HeaderValue>| {
-        value.as_ref().map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
-    let bytes = |count: u64| Some(i64::try_from(count).unwrap_or(i64::MAX));
-    entry.http_request = Some(HttpRequest {
-        request_method: record.method.to_string(),
-        request_url: format!("{scheme}://{}{}", String::from_utf8_lossy(record.host.as_bytes()), record.path),
-        request_size: bytes(record.request_bytes),
-        status: Some(record.status.into()),
-        response_size: bytes(record.response_bytes),
-        user_agent: text(&record.user_agent),
-        remote_ip: record.remote.ip().to_canonical().to_string(),
-        server_ip: String::new(),
-        referer: text(&record.referer),
-        latency: format!("{}.{:09}s", record.latency.as_secs(), record.latency.subsec_nanos()),
-        protocol: format!("{:?}", record.version),
-    });
-    entry.text_payload = record.message;
-    entry
 }
 
 /// Adds what an entry's place says.

@@ -8,6 +8,7 @@
 pub mod entry;
 pub mod filter;
 pub mod read;
+mod request;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,9 @@ const TURN_BYTES: u64 = 1 << 20;
 const ENTRY_BYTES: u64 = 200;
 /// A service may be ahead of its rate by what it may write in this time: programs write much when they start.
 const BURST: Duration = Duration::from_secs(4);
+/// After it has written, the writer lets this time pass, so that under load it writes much at once, and nobody spends
+/// time on waking it for every line.
+const GATHER: Duration = Duration::from_millis(20);
 /// Dropped lines are counted this long before an entry tells about them.
 const TELL_DROPPED_AFTER: Duration = Duration::from_secs(1);
 
@@ -74,6 +78,8 @@ struct Queues {
     /// Bytes of all services' items, those that are being written included.
     bytes: u64,
     closed: bool,
+    /// Whether the writer waits to be woken.
+    asleep: bool,
 }
 
 struct Queue {
@@ -167,7 +173,7 @@ impl Shared {
         if bytes > queue.allowance || !fits {
             if queue.drop_one(now, revision, bytes) {
                 queues.dropping.push(service);
-                self.woken.notify_one();
+                self.wake(queues);
             }
             return;
         }
@@ -177,8 +183,20 @@ impl Shared {
         queue.items.push_back((bytes, item()));
         if queue.items.len() == 1 {
             queues.ready.push(service);
+            self.wake(queues);
+        }
+    }
+
+    fn wake(&self, queues: &mut Queues) {
+        if std::mem::take(&mut queues.asleep) {
             self.woken.notify_one();
         }
+    }
+
+    /// Lets [`GATHER`] pass, less if it is closed.
+    fn gather(&self) {
+        // How it ended does not matter: whoever takes next looks for itself.
+        drop(self.woken.wait_timeout_while(self.lock(), GATHER, |queues| !queues.closed));
     }
 
     /// Waits for something to write, at most until `deadline`; `None` when closed and all is written.
@@ -195,7 +213,9 @@ impl Shared {
             }
             let wait = deadline - now;
             let wait = if queues.dropping.is_empty() { wait } else { wait.min(TELL_DROPPED_AFTER) };
+            queues.asleep = true;
             queues = self.woken.wait_timeout(queues, wait).unwrap_or_else(PoisonError::into_inner).0;
+            queues.asleep = false;
         }
     }
 

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use homerun_api::logging::LogEntry;
+use homerun_ingress::RequestRecord;
 use homerun_model::names::ServiceKey;
 
 use super::segment::{self, Segment, Span};
-use super::{Item, Shared, entry};
+use super::{Item, Shared, request};
 use crate::clock::Clock;
 use crate::config::LogsConfig;
 
@@ -22,6 +23,8 @@ const SEGMENT_BYTES: u64 = 1 << 20;
 const SEGMENTS: u64 = 16;
 /// Age at which a file is turned however small it is, so that what is too old can go.
 const SEGMENT_AGE: TimeDelta = TimeDelta::days(1);
+/// Bytes of a request's line, about.
+const LINE_BYTES: usize = 768;
 /// Bytes that are written at once, about.
 const WRITE_BYTES: usize = 256 << 10;
 /// Pause between two looks at what is kept, and bytes written after which the next look comes earlier.
@@ -73,6 +76,7 @@ impl Writer {
     pub(super) fn run(mut self, source: &Shared) {
         let mut next_sweep = Instant::now();
         while let Some(batches) = source.take(next_sweep) {
+            let wrote = !batches.is_empty();
             for batch in batches {
                 self.write(&batch.service, batch.items, source.rate);
                 source.written(&batch.service, batch.bytes);
@@ -82,6 +86,9 @@ impl Writer {
                 self.report(swept);
                 source.forget_quiet();
                 next_sweep = Instant::now() + SWEEP_EVERY;
+            }
+            if wrote {
+                source.gather();
             }
         }
     }
@@ -108,12 +115,11 @@ impl Writer {
         let now = self.clock.now();
         let oldest = self.oldest(now);
         for item in items {
-            let entry = match item {
-                Item::Line(line) => line.entry(oldest),
-                Item::Request(record) => entry::request(*record, &service.project, &self.scheme),
-                Item::Dropped(dropped) => dropped.entry(now, rate),
+            let record = match item {
+                Item::Line(line) => self.record(line.entry(oldest), now)?,
+                Item::Request(request) => self.request_record(&request, service, now)?,
+                Item::Dropped(dropped) => self.record(dropped.entry(now, rate), now)?,
             };
-            let record = self.record(entry, now)?;
             let turn_at = self.segment_bytes();
             let mut open = self.opened(service, record.received)?;
             if open.size > 0 && open.size + record.line.len() as u64 > turn_at {
@@ -136,11 +142,29 @@ impl Writer {
         now - TimeDelta::days(self.config.retention_days.get().into())
     }
 
+    /// The time of receipt of the next entry.
+    fn receive(&mut self, timestamp: i64, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.received = nanos(now).max(self.received + 1).max(timestamp);
+        DateTime::from_timestamp_nanos(self.received)
+    }
+
+    fn request_record(
+        &mut self,
+        request: &RequestRecord,
+        service: &ServiceKey,
+        now: DateTime<Utc>,
+    ) -> io::Result<Record> {
+        let timestamp = nanos(request.arrived);
+        let received = self.receive(timestamp, now);
+        let mut line = Vec::with_capacity(LINE_BYTES);
+        request::line(&mut line, request, &service.project, &self.scheme, received)?;
+        Ok(Record { line, received: self.received, timestamp })
+    }
+
     /// Gives the entry its time of receipt and its id.
     fn record(&mut self, mut entry: LogEntry, now: DateTime<Utc>) -> io::Result<Record> {
         let timestamp = nanos(entry.timestamp);
-        self.received = nanos(now).max(self.received + 1).max(timestamp);
-        entry.receive_timestamp = DateTime::from_timestamp_nanos(self.received);
+        entry.receive_timestamp = self.receive(timestamp, now);
         if entry.insert_id.is_empty() {
             entry.insert_id = format!("{:016x}", self.received);
         }

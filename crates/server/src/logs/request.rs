@@ -1,0 +1,203 @@
+//! A request's line in the log, written as it is: one for every request is the most frequent thing that logs do.
+//!
+//! No [`LogEntry`](homerun_api::logging::LogEntry) is made on the way; a test holds the line against one.
+
+use std::io::{self, Write};
+
+use chrono::{DateTime, Datelike, Timelike, Utc};
+use homerun_ingress::RequestRecord;
+use homerun_model::names::ProjectId;
+
+/// Appends the line, without what the file's place says of it. `received` is its time of receipt, `id` its id.
+pub(super) fn line(
+    out: &mut Vec<u8>,
+    record: &RequestRecord,
+    project: &ProjectId,
+    scheme: &str,
+    received: DateTime<Utc>,
+) -> io::Result<()> {
+    let revision = record.revision.as_ref().map_or("", |key| key.name.as_str());
+    out.extend_from_slice(
+        br#"{"logName":"run.googleapis.com%2Frequests","resource":{"type":"","labels":{"revision_name":"#,
+    );
+    text(out, revision)?;
+    out.extend_from_slice(br#"}},"timestamp":"#);
+    time(out, record.arrived)?;
+    out.extend_from_slice(br#","receiveTimestamp":"#);
+    time(out, received)?;
+    let severity = match record.status {
+        500.. => "ERROR",
+        400..500 => "WARNING",
+        _ => "INFO",
+    };
+    let id = received.timestamp_nanos_opt().unwrap_or(i64::MAX);
+    write!(out, r#","severity":"{severity}","insertId":"{id:016x}""#)?;
+    if let Some(instance) = &record.instance {
+        out.extend_from_slice(br#","labels":{"instanceId":"#);
+        text(out, instance.as_str())?;
+        out.push(b'}');
+    }
+    http_request(out, record, scheme)?;
+    out.extend_from_slice(br#","trace":"#);
+    text(out, &format!("projects/{project}/traces/{:032x}", record.trace.trace_id))?;
+    write!(out, r#","spanId":"{:016x}""#, record.trace.span_id)?;
+    if record.trace.sampled {
+        out.extend_from_slice(br#","traceSampled":true"#);
+    }
+    if let Some(message) = &record.message {
+        field(out, "textPayload", message)?;
+    }
+    out.extend_from_slice(b"}\n");
+    Ok(())
+}
+
+fn http_request(out: &mut Vec<u8>, record: &RequestRecord, scheme: &str) -> io::Result<()> {
+    let header = |value: &Option<http::HeaderValue>| {
+        value.as_ref().map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    out.extend_from_slice(br#","httpRequest":{"requestMethod":"#);
+    text(out, record.method.as_str())?;
+    field(
+        out,
+        "requestUrl",
+        &format!("{scheme}://{}{}", String::from_utf8_lossy(record.host.as_bytes()), record.path),
+    )?;
+    let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let (sent, taken) = (bytes(record.request_bytes), bytes(record.response_bytes));
+    write!(out, r#","requestSize":"{sent}","status":{},"responseSize":"{taken}""#, record.status)?;
+    for (name, value) in [("userAgent", header(&record.user_agent)), ("referer", header(&record.referer))] {
+        if !value.is_empty() {
+            field(out, name, &value)?;
+        }
+    }
+    let latency = record.latency;
+    write!(
+        out,
+        r#","remoteIp":"{}","latency":"{}.{:09}s","protocol":"{:?}"}}"#,
+        record.remote.ip().to_canonical(),
+        latency.as_secs(),
+        latency.subsec_nanos(),
+        record.version
+    )
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &str) -> io::Result<()> {
+    write!(out, r#","{name}":"#)?;
+    text(out, value)
+}
+
+fn text(out: &mut Vec<u8>, value: &str) -> io::Result<()> {
+    Ok(serde_json::to_writer(out, value)?)
+}
+
+fn time(out: &mut Vec<u8>, time: DateTime<Utc>) -> io::Result<()> {
+    let (year, month, day) = (time.year(), time.month(), time.day());
+    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+    write!(out, r#""{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z""#, time.nanosecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use homerun_api::logging::{HttpRequest, LogEntry, Severity};
+    use homerun_ingress::{Outcome, TraceContext};
+    use homerun_model::names::{InstanceId, RevisionKey};
+    use http::{HeaderValue, Method, Version};
+
+    use super::super::entry;
+    use super::*;
+
+    fn record() -> RequestRecord {
+        RequestRecord {
+            arrived: DateTime::from_timestamp_nanos(1_700_000_000_000_000_007),
+            service: None,
+            revision: None,
+            instance: None,
+            host: HeaderValue::from_static(""),
+            method: Method::GET,
+            path: "/".parse().unwrap(),
+            version: Version::HTTP_2,
+            status: 200,
+            request_bytes: 0,
+            response_bytes: 0,
+            latency: Duration::ZERO,
+            waited: Duration::ZERO,
+            cold_start: false,
+            trace: TraceContext { trace_id: 5, span_id: 6, sampled: false },
+            user_agent: None,
+            referer: None,
+            remote: "[::ffff:192.0.2.1]:7".parse().unwrap(),
+            outcome: Outcome::Served,
+            message: None,
+        }
+    }
+
+    fn entry_of(record: RequestRecord, project: &ProjectId, scheme: &str) -> LogEntry {
+        let revision = record.revision.as_ref().map(|key| &key.name);
+        let mut entry = entry::blank("run.googleapis.com%2Frequests", revision, record.arrived);
+        entry.severity = match record.status {
+            500.. => Severity::Error,
+            400..500 => Severity::Warning,
+            _ => Severity::Info,
+        };
+        if let Some(instance) = &record.instance {
+            entry.labels.insert("instanceId".to_owned(), instance.to_string());
+        }
+        entry.trace = format!("projects/{project}/traces/{:032x}", record.trace.trace_id);
+        entry.span_id = format!("{:016x}", record.trace.span_id);
+        entry.trace_sampled = record.trace.sampled;
+        let text = |value: &Option<http::HeaderValue>| {
+            value.as_ref().map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let bytes = |count: u64| Some(i64::try_from(count).unwrap_or(i64::MAX));
+        entry.http_request = Some(HttpRequest {
+            request_method: record.method.to_string(),
+            request_url: format!("{scheme}://{}{}", String::from_utf8_lossy(record.host.as_bytes()), record.path),
+            request_size: bytes(record.request_bytes),
+            status: Some(record.status.into()),
+            response_size: bytes(record.response_bytes),
+            user_agent: text(&record.user_agent),
+            remote_ip: record.remote.ip().to_canonical().to_string(),
+            server_ip: String::new(),
+            referer: text(&record.referer),
+            latency: format!("{}.{:09}s", record.latency.as_secs(), record.latency.subsec_nanos()),
+            protocol: format!("{:?}", record.version),
+        });
+        entry.text_payload = record.message;
+        entry
+    }
+
+    #[test]
+    fn a_line_says_what_the_entry_says() {
+        let key = RevisionKey { project: "demo".into(), region: "us-central1".into(), name: "hello-00001".into() };
+        let full = RequestRecord {
+            revision: Some(Arc::new(key)),
+            instance: Some(Arc::new(InstanceId::new("an \"instance\""))),
+            host: HeaderValue::from_bytes(b"h\xffst").unwrap(),
+            method: Method::from_bytes(b"ODD'").unwrap(),
+            path: "/a?b=\"c\"".parse().unwrap(),
+            version: Version::HTTP_11,
+            status: 503,
+            request_bytes: u64::MAX,
+            response_bytes: 12,
+            latency: Duration::from_micros(1_000_001),
+            trace: TraceContext { trace_id: u128::MAX, span_id: u64::MAX, sampled: true },
+            user_agent: Some(HeaderValue::from_bytes(b"curl \"\\\t\xe3\x81\x82").unwrap()),
+            referer: Some(HeaderValue::from_static("http://a/")),
+            message: Some("line\nand \"quotes\"".to_owned()),
+            ..record()
+        };
+        let received = DateTime::from_timestamp_nanos(1_700_000_001_120_000_000);
+        for record in [record(), RequestRecord { status: 404, ..record() }, full] {
+            let mut out = Vec::new();
+            line(&mut out, &record, &"demo".into(), "https", received).unwrap();
+            assert_eq!(out.pop(), Some(b'\n'));
+            let mut expected = entry_of(record, &"demo".into(), "https");
+            expected.receive_timestamp = received;
+            expected.insert_id = format!("{:016x}", received.timestamp_nanos_opt().unwrap());
+            assert_eq!(serde_json::from_slice::<LogEntry>(&out).unwrap(), expected);
+        }
+    }
+}
