@@ -91,6 +91,40 @@ def build_images(folder, names):
             sys.exit(f"the image of examples/{name} could not be built")
 
 
+# Real clients in another language, for e2e_ingress.py: where they are, or why they are not there.
+CLIENTS = Path()
+NO_CLIENTS = None
+PACKAGES = ["grpcio==1.85.3", "websockets==17.4"]
+
+
+def install_clients(folder):
+    """Puts PyPI's packages into the folder. Before the network is left; whether that worked shows in its `failed`."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
+    done = subprocess.run([*command, "--target", folder, *PACKAGES], capture_output=True, text=True)
+    if done.returncode != 0:
+        (folder / "failed").write_text(f"pip could not install {' '.join(PACKAGES)}: {done.stderr.strip()}")
+
+
+def build_echo(program, out):
+    """An image of the program of tests/e2e/echo.rs and the libraries that it is linked with."""
+    if not program.exists():
+        sys.exit(f"e2e: {program} is not built: cargo build --package homerun-ingress --example e2e-echo")
+    sys.path.append(str(EXAMPLES))
+    from imagetools import archive, hello, layer
+
+    def fill(tree):
+        linked = succeed(run(["ldd", program], clean_env())).stdout
+        for file in [str(program), *re.findall(r"(/\S+) \(0x", linked)]:
+            place = tree / ("echo" if file == str(program) else file.lstrip("/"))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, place)
+        hello.add_user(tree)
+
+    with tempfile.TemporaryDirectory() as cache:
+        packed = layer.Cache(cache).layer("echo", [], fill, layer.GZIP)
+        archive.write(out, [packed], hello.ARCHITECTURES[os.uname().machine], {**hello.CONFIG, "Entrypoint": ["/echo"]})
+
+
 def clean_env(**more):
     """Nothing of the caller's but where programs are: no proxy, no other homerun, no gcloud settings."""
     return {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "HOME": os.environ.get("HOME", "/root"), "LC_ALL": "C.UTF-8", **more}
@@ -200,6 +234,13 @@ class Stack:
         command = ["run", "deploy", service, "--image", self.image(image), "--allow-unauthenticated", *flags]
         done = succeed(self.homerun(*command))
         return re.search(r"Service URL: (\S+)", done.stdout)[1]
+
+    def replace(self, service):
+        """Applies a service as gcloud's YAML has it, here as JSON, and returns its URL once it is ready."""
+        file = self.folder / "service.json"
+        file.write_text(json.dumps(service))
+        succeed(self.homerun("run", "services", "replace", file))
+        return self.describe(service["metadata"]["name"])["status"]["url"]
 
     def image(self, name):
         return f"{self.registry.address}/{name}:v1"

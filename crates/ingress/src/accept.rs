@@ -1,4 +1,4 @@
-//! Accept: clients' connections, HTTP/1.1 and HTTP/2 on the same port.
+//! Accept: clients' connections, HTTP/1.1 and HTTP/2 on the same port, in TLS or not.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,12 +10,15 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use crate::Ingress;
 use crate::idle::{Activity, Look, Watched};
 use crate::settings::Settings;
+use crate::tls;
+use crate::workers::Workers;
 
 /// hyper refuses smaller HTTP/1 buffers.
 const MIN_BUFFER: usize = 8192;
@@ -29,7 +32,15 @@ const GOODBYE: Duration = Duration::from_secs(1);
 impl Ingress {
     /// Serves clients until `shutdown` is ready; then requests in flight may end within
     /// [`Settings::drain`], and what is left is cut off.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
+    ///
+    /// # Errors
+    /// When the threads that carry connections cannot be made.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> io::Result<()> {
+        let workers = Workers::start()?;
         let (stop, stopping) = watch::channel(false);
         // Each connection holds a sender; when all are gone the receiver ends.
         let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
@@ -44,7 +55,9 @@ impl Ingress {
                 Ok((stream, peer)) => {
                     let (ingress, builder) = (self.clone(), builder.clone());
                     let (open, stopping) = (open.clone(), stopping.clone());
-                    tokio::spawn(async move {
+                    // Another thread's event loop is to watch it.
+                    let Ok(stream) = stream.into_std() else { continue };
+                    workers.carry(async move {
                         ingress.serve_connection(stream, peer, &builder, stopping).await;
                         drop(open);
                     });
@@ -59,19 +72,37 @@ impl Ingress {
         drop((listener, open));
         stop.send_replace(true);
         all_closed.recv().await;
+        Ok(())
     }
 
     async fn serve_connection(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        builder: &auto::Builder<TokioExecutor>,
+        stopping: watch::Receiver<bool>,
+    ) {
+        let stream = match TcpStream::from_std(stream).and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(%peer, %error, "the client has gone already"),
+        };
+        let Some(tls) = &self.settings.tls else {
+            return self.serve_http(stream, peer, builder, stopping).await;
+        };
+        match tokio::time::timeout(self.settings.header_timeout, tls::accept(tls, stream)).await {
+            Ok(Ok(stream)) => self.serve_http(stream, peer, builder, stopping).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS with a client"),
+            Err(_) => tracing::debug!(%peer, "a client took too long to begin TLS"),
+        }
+    }
+
+    async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self: Arc<Self>,
+        stream: S,
         peer: SocketAddr,
         builder: &auto::Builder<TokioExecutor>,
         mut stopping: watch::Receiver<bool>,
     ) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "the client has gone already");
-            return;
-        }
         let settings = self.settings.clone();
         let activity = Activity::new();
         let requests = activity.clone();

@@ -22,26 +22,45 @@ use crate::upstream::Sender;
 pub(crate) struct RequestBody {
     inner: Incoming,
     sent: Arc<AtomicU64>,
+    /// Bytes that it may have.
+    most: u64,
+}
+
+/// Why a request's body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestBodyError {
+    /// The client broke off.
+    #[error("the client broke off its request")]
+    Client(#[source] hyper::Error),
+    /// It is larger than the settings allow.
+    #[error("the request's body is too large")]
+    TooLarge,
 }
 
 impl RequestBody {
-    pub(crate) fn new(inner: Incoming, sent: Arc<AtomicU64>) -> Self {
-        Self { inner, sent }
+    pub(crate) fn new(inner: Incoming, sent: Arc<AtomicU64>, most: u64) -> Self {
+        Self { inner, sent, most }
     }
 }
 
 impl HttpBody for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = RequestBodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            self.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
+            let length = data.len() as u64;
+            if self.sent.fetch_add(length, Ordering::Relaxed) + length > self.most {
+                return Poll::Ready(Some(Err(RequestBodyError::TooLarge)));
+            }
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(RequestBodyError::Client)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -19,6 +19,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const X_HOMERUN_TIMING: HeaderName = HeaderName::from_static("x-homerun-timing");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers that mean one connection only (RFC 9110, section 7.6.1).
@@ -77,7 +78,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Makes a client's headers those of the request to an instance.
-pub(crate) fn forward(headers: &mut HeaderMap, peer: SocketAddr, scheme: &'static str) {
+pub(crate) fn forward(headers: &mut HeaderMap, peer: SocketAddr, scheme: &'static str, host: &HeaderValue) {
     let trailers = lists(headers, &TE, "trailers");
     strip_hop_by_hop(headers);
     if trailers {
@@ -90,6 +91,7 @@ pub(crate) fn forward(headers: &mut HeaderMap, peer: SocketAddr, scheme: &'stati
         IpAddr::V6(v6) => append(headers, FORWARDED, ",", format_args!("for=\"[{v6}]\";proto={scheme}")),
     }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    headers.insert(X_FORWARDED_HOST, host.clone());
 }
 
 /// Whether the request asks for what took its time; the question is not the container's.
@@ -208,10 +210,12 @@ mod tests {
                 ("keep-alive", "timeout=5"),
                 ("upgrade", "h2c"),
                 ("x-forwarded-for", "192.0.2.1"),
+                ("x-forwarded-host", "evil.test"),
                 ("x-forwarded-proto", "gopher"),
             ],
         );
-        forward(request.headers_mut(), "[::ffff:198.51.100.7]:9".parse().unwrap(), "http");
+        let host = HeaderValue::from_static("a.test");
+        forward(request.headers_mut(), "[::ffff:198.51.100.7]:9".parse().unwrap(), "http", &host);
         let mut left: Vec<_> = request.headers().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         left.sort();
         assert_eq!(
@@ -220,6 +224,7 @@ mod tests {
                 "forwarded: for=\"198.51.100.7\";proto=http",
                 "te: trailers",
                 "x-forwarded-for: 192.0.2.1, 198.51.100.7",
+                "x-forwarded-host: a.test",
                 "x-forwarded-proto: http",
             ]
         );

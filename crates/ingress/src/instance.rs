@@ -12,6 +12,7 @@ use homerun_model::receipt::Receipt;
 
 use crate::Notice;
 use crate::account::Account;
+use crate::affinity;
 use crate::route::Endpoint;
 use crate::upstream::{Connect, Connections};
 
@@ -20,6 +21,8 @@ pub(crate) struct Instance {
     id: Arc<InstanceId>,
     ingress: IngressPort,
     receipt: Receipt,
+    /// What a client's cookie says of it.
+    mark: u64,
     /// Leases that are held. Changed under the mutex of the instance's pool alone, read anywhere.
     in_flight: AtomicU32,
     /// When the last lease ended, in milliseconds since 1970; 0 before the first.
@@ -54,6 +57,7 @@ impl Instance {
             id: Arc::new(endpoint.instance.clone()),
             ingress: endpoint.ingress.clone(),
             receipt: endpoint.receipt.clone(),
+            mark: affinity::mark(&endpoint.instance),
             in_flight: AtomicU32::new(0),
             last_busy: AtomicI64::new(0),
             published: AtomicBool::new(true),
@@ -75,6 +79,11 @@ impl Instance {
     /// How long its start took.
     pub(crate) fn receipt(&self) -> &Receipt {
         &self.receipt
+    }
+
+    /// See [`affinity`].
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark
     }
 
     pub(crate) fn in_flight(&self) -> u32 {

@@ -6,19 +6,23 @@
 mod accept;
 mod account;
 mod admit;
+mod affinity;
 mod body;
 mod headers;
 mod idle;
 mod instance;
 mod observe;
+mod origin;
 mod pool;
 mod proxy;
 mod respond;
 mod route;
 mod settings;
+mod tls;
 mod trace;
 mod upgrade;
 mod upstream;
+mod workers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -32,9 +36,11 @@ use tokio::sync::watch;
 pub use account::Usage;
 pub use admit::{Authorize, Invocation};
 pub use observe::{Observe, Outcome, RequestRecord};
+pub use origin::{Network, NotANetwork};
 pub use pool::Load;
 pub use route::{Endpoint, Refusal, RevisionRoute, Route, ServiceRoutes, Target};
 pub use settings::Settings;
+pub use tls::{Tls, TlsError};
 pub use trace::TraceContext;
 pub use upstream::Connect;
 

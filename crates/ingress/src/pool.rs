@@ -87,6 +87,8 @@ pub(crate) struct Lease {
     instance: Arc<Instance>,
     /// How long the request may take from now on.
     pub(crate) timeout: Duration,
+    /// Whether its client is to come back to this instance.
+    pub(crate) sticky: bool,
     /// Whether the request found no instance at all.
     pub(crate) cold_start: bool,
 }
@@ -174,15 +176,26 @@ impl Pool {
         self.arrivals.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether clients come back to the instance that served them.
+    pub(crate) fn is_sticky(&self) -> bool {
+        self.lock().route.affinity
+    }
+
+    /// Whether it has the instance that a client's cookie names.
+    pub(crate) fn has(&self, mark: u64) -> bool {
+        self.lock().instances.iter().any(|instance| instance.mark() == mark)
+    }
+
     /// A slot, now or as soon as there is one, in the order of arrival. `avoid` is taken only if nothing
-    /// else is free. `arrived` is when the request came; it waits no longer than `max_wait` after it.
+    /// else is free; the instance that the client comes back to before all others. `arrived` is when the request came; it waits no longer than `max_wait` after it.
     /// Dropping the future leaves the queue.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         arrived: Instant,
         avoid: Option<&InstanceId>,
+        client: Option<u64>,
     ) -> Result<Lease, NoLease> {
-        let mut place = match self.enter(avoid)? {
+        let mut place = match self.enter(avoid, client)? {
             Entry::Granted(lease) => return Ok(lease),
             Entry::Queued(place) => place,
         };
@@ -201,13 +214,13 @@ impl Pool {
         }
     }
 
-    fn enter(self: &Arc<Self>, avoid: Option<&InstanceId>) -> Result<Entry, NoLease> {
+    fn enter(self: &Arc<Self>, avoid: Option<&InstanceId>, client: Option<u64>) -> Result<Entry, NoLease> {
         let mut state = self.lock();
         if state.vanished {
             return Err(NoLease::Rerouted);
         }
         if state.queue.is_empty()
-            && let Some(lease) = state.take(self, avoid)
+            && let Some(lease) = state.take(self, avoid, client)
         {
             return Ok(Entry::Granted(lease));
         }
@@ -333,14 +346,16 @@ impl State {
         self.route.concurrency.max(1)
     }
 
-    /// A lease on the least loaded instance with a free slot.
-    fn take(&mut self, pool: &Arc<Pool>, avoid: Option<&InstanceId>) -> Option<Lease> {
-        let concurrency = self.concurrency();
+    /// A lease on the client's or the least loaded instance with a free slot.
+    fn take(&mut self, pool: &Arc<Pool>, avoid: Option<&InstanceId>, client: Option<u64>) -> Option<Lease> {
+        let (concurrency, sticky) = (self.concurrency(), self.route.affinity);
+        let comes_back = |instance: &Instance| sticky && client == Some(instance.mark());
+        let avoided = |instance: &Instance| avoid.is_some_and(|id| **instance.id() == *id);
         let instance = self
             .instances
             .iter()
             .filter(|instance| instance.in_flight() < concurrency)
-            .min_by_key(|instance| (avoid.is_some_and(|id| **instance.id() == *id), instance.in_flight()))?;
+            .min_by_key(|instance| (avoided(instance), !comes_back(instance), instance.in_flight()))?;
         let (timeout, instance) = (self.route.timeout, instance.clone());
         let first = instance.begin_lease();
         self.in_flight += 1;
@@ -348,7 +363,7 @@ impl State {
             self.busy += 1;
             self.count_idle();
         }
-        Some(Lease { pool: pool.clone(), instance, timeout, cold_start: false })
+        Some(Lease { pool: pool.clone(), instance, timeout, sticky, cold_start: false })
     }
 
     /// Whenever what it is made from has changed.
@@ -366,7 +381,7 @@ impl State {
     fn grant(&mut self, pool: &Arc<Pool>) -> Answers {
         let mut answers = Answers::new();
         while !self.queue.is_empty()
-            && let Some(mut lease) = self.take(pool, None)
+            && let Some(mut lease) = self.take(pool, None, None)
             && let Some((_, waiter)) = self.queue.pop_first()
         {
             lease.cold_start = waiter.at_zero;

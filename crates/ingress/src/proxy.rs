@@ -1,5 +1,6 @@
 //! Proxy: the way of one request, from its headers to its response.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,22 +8,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use http::header::{REFERER, USER_AGENT};
+use http::header::{REFERER, SET_COOKIE, USER_AGENT};
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Sleep;
 
 use crate::admit::{self, Invocation};
-use crate::body::{Body, Held, Relay, RequestBody};
+use crate::body::{Body, Held, Relay, RequestBody, RequestBodyError};
 use crate::observe::{CLIENT_CLOSED_REQUEST, Ledger, Outcome, RequestRecord};
 use crate::pool::{Lease, NoLease, Pool};
 use crate::respond::{self, Failure};
 use crate::route::HostRoute;
 use crate::trace::TraceContext;
 use crate::upstream::Sender;
-use crate::{Ingress, headers, upgrade};
+use crate::{Ingress, affinity, headers, origin, upgrade};
 
 /// Pauses before a request that reached no instance is tried again. The first is none: there may be
 /// another instance. Together they outlast the moment in which an instance ends and control learns it.
@@ -38,8 +40,11 @@ const PAUSES: [Duration; 5] = [
 struct Outbound {
     /// Taken when it is sent; it comes back if nothing of it was.
     request: Option<Request<RequestBody>>,
+    peer: SocketAddr,
     host: Authority,
     path: PathAndQuery,
+    /// The instance that the client says it comes back to.
+    client: Option<u64>,
     /// The caller's own hold on the connection, if it asks to change the protocol.
     upgrade: Option<(HeaderValue, OnUpgrade)>,
     /// Whether the client wants to know what took the time.
@@ -74,8 +79,16 @@ impl Ingress {
             Ok(host) => host,
             Err(why) => return respond::refuse(&Failure::BadRequest(why), ledger),
         };
+        let http1 = request.version() <= Version::HTTP_11;
+        let (max_request, max_response) = (self.settings.max_http1_request, self.settings.max_http1_response);
+        if http1 && exceeds(request.body(), max_request) {
+            return respond::refuse(&Failure::RequestTooLarge, ledger);
+        }
         let mut outbound = self.outbound(request, peer, host, &mut ledger);
         match self.route(&mut outbound, &mut ledger).await {
+            Ok(inbound) if http1 && exceeds(inbound.response.body(), max_response) => {
+                respond::refuse(&Failure::ResponseTooLarge, ledger)
+            }
             Ok(inbound) => respond_with(inbound, outbound, ledger),
             Err(failure) => {
                 ledger.record().request_bytes = outbound.sent.load(Ordering::Relaxed);
@@ -125,12 +138,13 @@ impl Ingress {
         ledger: &mut Ledger,
     ) -> Outbound {
         let upgrade = headers::upgrade(&request).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
-        headers::forward(request.headers_mut(), peer, self.settings.scheme);
+        headers::forward(request.headers_mut(), peer, self.settings.scheme, &ledger.record().host);
         let timing = headers::take_timing(request.headers_mut());
         let sent = Arc::new(AtomicU64::new(0));
-        let request = request.map(|body| RequestBody::new(body, sent.clone()));
+        let most = self.settings.max_http1_request.filter(|_| request.version() <= Version::HTTP_11);
+        let request = request.map(|body| RequestBody::new(body, sent.clone(), most.unwrap_or(u64::MAX)));
         let path = ledger.record().path.clone();
-        Outbound { request: Some(request), host, path, upgrade, timing, sent, deadline: None }
+        Outbound { request: Some(request), peer, host, path, client: None, upgrade, timing, sent, deadline: None }
     }
 
     /// Finds the revision and has it answer. A revision that leaves the table while the request waits
@@ -140,11 +154,17 @@ impl Ingress {
         loop {
             let route = self.host(outbound.host.as_str()).ok_or(Failure::UnknownHost)?;
             ledger.record().service = Some(route.service.clone());
+            if !origin::may_enter(route.access, outbound.peer.ip(), &self.settings) {
+                return Err(Failure::Outside);
+            }
             if !route.public && admitted.as_ref() != Some(&route.service) {
                 self.admit(&route, outbound).await?;
                 admitted = Some(route.service.clone());
             }
-            let pool = route.pick().map_err(|unready| Failure::Refused(unready.clone()))?;
+            if route.is_sticky() {
+                outbound.client = outbound.request.as_ref().and_then(|request| affinity::named(request.headers()));
+            }
+            let pool = route.pick(outbound.client).map_err(|unready| Failure::Refused(unready.clone()))?;
             ledger.record().revision = Some(pool.key().clone());
             pool.count_arrival();
             match self.deliver(pool, outbound, ledger).await {
@@ -182,10 +202,11 @@ impl Ingress {
         let mut pauses = PAUSES.into_iter();
         loop {
             let asked = Instant::now();
-            let lease = pool.acquire(ledger.began(), failed.as_deref()).await.map_err(|none| match none {
-                NoLease::Rerouted => None,
-                NoLease::Refused(refusal) => Some(Failure::Refused(refusal)),
-            });
+            let lease =
+                pool.acquire(ledger.began(), failed.as_deref(), outbound.client).await.map_err(|none| match none {
+                    NoLease::Rerouted => None,
+                    NoLease::Refused(refusal) => Some(Failure::Refused(refusal)),
+                });
             let record = ledger.record();
             record.waited += asked.elapsed();
             let lease = lease?;
@@ -230,7 +251,7 @@ impl Ingress {
             let mut sender = match instance.connection(&*self.connect, &self.settings).await {
                 Ok(sender) => sender,
                 Err(error) => {
-                    tracing::debug!(instance = %instance.id(), error = &error as &dyn std::error::Error, "no connection");
+                    tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
                     *slot = Some(request);
                     return Err(TryError::NotSent(Failure::Unreachable));
                 }
@@ -258,11 +279,19 @@ impl Ingress {
     }
 }
 
+/// Whether a body announces that it is larger.
+fn exceeds(body: &Incoming, most: Option<u64>) -> bool {
+    most.is_some_and(|most| body.size_hint().exact().is_some_and(|length| length > most))
+}
+
 /// What an error after sending means for the client.
 fn broken(error: &hyper::Error) -> Failure {
     if error.is_user() {
         // The only thing that is ours to get wrong is the body, which is the client's.
-        Failure::BadRequest("the request's body broke off")
+        match error.source().and_then(|source| source.downcast_ref()) {
+            Some(RequestBodyError::TooLarge) => Failure::RequestTooLarge,
+            _ => Failure::BadRequest("the request's body broke off"),
+        }
     } else if error.is_parse() {
         Failure::Malformed
     } else {
@@ -281,12 +310,17 @@ fn respond_with(inbound: Inbound, outbound: Outbound, mut ledger: Ledger) -> Res
     let record = ledger.record();
     record.status = response.status().as_u16();
     let asked = outbound.timing.then(|| (record.waited, record.cold_start.then(|| lease.instance().receipt().clone())));
+    let cookie = (lease.sticky && outbound.client != Some(lease.instance().mark()))
+        .then(|| affinity::cookie(lease.instance().mark()));
     let held = Held { sender, lease, ledger, request_bytes: outbound.sent };
     match outbound.upgrade {
         Some((_, client)) if changes_protocol => upgrade::tunnel(response, client, held, deadline),
         _ => {
             let (mut parts, inner) = response.into_parts();
             headers::strip_hop_by_hop(&mut parts.headers);
+            if let Some(cookie) = cookie {
+                parts.headers.append(SET_COOKIE, cookie);
+            }
             if let Some((waited, start)) = asked {
                 headers::timing(&mut parts.headers, waited, start.as_ref());
             }

@@ -16,8 +16,14 @@ use crate::route::Refusal;
 pub(crate) enum Failure {
     /// The request is not one that can be passed on; what is wrong with it.
     BadRequest(&'static str),
+    /// Its body is larger than the settings allow.
+    RequestTooLarge,
+    /// The instance's response is larger than the settings allow.
+    ResponseTooLarge,
     /// No service has this host.
     UnknownHost,
+    /// The service is not for clients from there.
+    Outside,
     /// The service is not public, and the request has no token.
     NoToken,
     /// The token tells nobody.
@@ -52,6 +58,8 @@ const BAD_TOKEN: &str =
     "The request was not authorized to invoke this service: the token in the Authorization header is not valid.";
 const FORBIDDEN: &str =
     "The request was not authorized to invoke this service: the caller lacks the permission run.routes.invoke.";
+const OUTSIDE: &str = "The request was not let in: it came from outside, and the ingress setting of the service lets nobody in from there.";
+const LARGE_RESPONSE: &str = "Response size was too large. Please consider reducing response size.";
 const TIMEOUT: &str = "The request has been terminated because it has reached the maximum request timeout.";
 const UNAVAILABLE: &str = "Service Unavailable";
 
@@ -68,9 +76,19 @@ fn answer(failure: &Failure, path: &str) -> Answer {
         || format!("Your client does not have permission to get URL <code>{}</code> from this server.", escape(path));
     match failure {
         Failure::BadRequest(why) => plain(StatusCode::BAD_REQUEST, &format!("Bad Request: {why}"), why),
-        Failure::UnknownHost => {
+        Failure::RequestTooLarge => {
+            let log = "The request's body was larger than the settings of this machine allow.";
+            page(StatusCode::PAYLOAD_TOO_LARGE, "Your client issued a request that was too large.", log)
+        }
+        Failure::ResponseTooLarge => {
+            let text = "The server encountered an error and could not complete your request.";
+            page(StatusCode::INTERNAL_SERVER_ERROR, text, LARGE_RESPONSE)
+        }
+        Failure::UnknownHost | Failure::Outside => {
             let text = format!("The requested URL <code>{}</code> was not found on this server.", escape(path));
-            page(StatusCode::NOT_FOUND, &text, "No service has the host of the request.")
+            let unknown = *failure == Failure::UnknownHost;
+            let log = if unknown { "No service has the host of the request." } else { OUTSIDE };
+            page(StatusCode::NOT_FOUND, &text, log)
         }
         Failure::NoToken => page(StatusCode::FORBIDDEN, &denied(), NOT_AUTHENTICATED),
         Failure::Forbidden => page(StatusCode::FORBIDDEN, &denied(), FORBIDDEN),
@@ -117,7 +135,9 @@ pub(crate) fn refuse(failure: &Failure, mut ledger: Ledger) -> Response<Body> {
     match failure {
         Failure::BadToken => headers.push((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
         // What follows on the connection could be part of a request that was understood wrongly.
-        Failure::BadRequest(_) if record.version <= Version::HTTP_11 => headers.push((CONNECTION, "close")),
+        Failure::BadRequest(_) | Failure::RequestTooLarge if record.version <= Version::HTTP_11 => {
+            headers.push((CONNECTION, "close"))
+        }
         _ => {}
     }
     response(status, &headers, body)
@@ -159,6 +179,9 @@ mod tests {
         let quota = Refusal::QuotaExceeded { message: "The request failed because X holds it".to_owned() };
         let table = [
             (Failure::BadRequest("two Host headers"), 400, "two Host headers", "two Host headers"),
+            (Failure::RequestTooLarge, 413, "too large", "larger than the settings"),
+            (Failure::ResponseTooLarge, 500, "could not complete your request", LARGE_RESPONSE),
+            (Failure::Outside, 404, "was not found on this server", "ingress setting"),
             (Failure::UnknownHost, 404, "was not found on this server", "No service has the host"),
             (Failure::NoToken, 403, "Your client does not have permission to get URL", NOT_AUTHENTICATED),
             (Failure::Forbidden, 403, "Your client does not have permission to get URL", "lacks the permission"),

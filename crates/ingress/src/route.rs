@@ -8,6 +8,7 @@ use std::time::Duration;
 use homerun_model::instance::IngressPort;
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use homerun_model::receipt::Receipt;
+use homerun_model::service::IngressSetting;
 
 use crate::pool::Pool;
 
@@ -29,6 +30,8 @@ pub struct Route {
     pub service: ServiceKey,
     /// Whether anybody may invoke the service; no caller is asked for a token then.
     pub public: bool,
+    /// Which networks may reach the service.
+    pub access: IngressSetting,
     /// Where requests go. The percentages add up to 100; empty while nothing of the service is ready.
     pub targets: Vec<Target>,
     /// What requests are told while `targets` is empty; without it, [`Refusal::NotReady`].
@@ -54,6 +57,8 @@ pub struct RevisionRoute {
     /// Instances that a minimum keeps and that cost something while they have nothing to do: see
     /// [`Usage::idle`](crate::Usage::idle).
     pub kept: u32,
+    /// Whether a client's requests go to the instance that served it before; see [`crate::affinity`].
+    pub affinity: bool,
     /// The instances that are ready. One that is missing here gets no new request from the moment
     /// [`Ingress::publish`](crate::Ingress::publish) returns; those it serves go on.
     pub endpoints: Vec<Endpoint>,
@@ -132,6 +137,9 @@ pub(crate) fn without_port(host: &str) -> &str {
 pub(crate) struct HostRoute {
     pub(crate) service: Arc<ServiceKey>,
     pub(crate) public: bool,
+    pub(crate) access: IngressSetting,
+    /// Those that keep their clients.
+    sticky: Vec<Arc<Pool>>,
     /// One entry per percent, the targets spread evenly. `None` for a revision that the table lacks.
     schedule: Vec<Option<Arc<Pool>>>,
     unready: Refusal,
@@ -146,16 +154,30 @@ impl HostRoute {
             .into_iter()
             .map(|index| pools.get(&route.targets[index].revision).cloned())
             .collect();
+        let targets = route.targets.iter().filter_map(|target| pools.get(&target.revision));
+        let sticky = targets.filter(|pool| pool.is_sticky()).cloned().collect();
         let unready = route.unready.clone().unwrap_or(Refusal::NotReady);
-        Self { service: Arc::new(route.service.clone()), public: route.public, schedule, unready, turn }
+        let service = Arc::new(route.service.clone());
+        Self { service, public: route.public, access: route.access, sticky, schedule, unready, turn }
     }
 
     pub(crate) fn turn(&self) -> Arc<AtomicU64> {
         self.turn.clone()
     }
 
-    /// The revision whose turn it is. Exact over every hundred requests.
-    pub(crate) fn pick(&self) -> Result<&Arc<Pool>, &Refusal> {
+    /// Whether any of the revisions keeps its clients.
+    pub(crate) fn is_sticky(&self) -> bool {
+        !self.sticky.is_empty()
+    }
+
+    /// The revision of the instance that the client comes back to; else the one whose turn it is, exact over every
+    /// hundred requests.
+    pub(crate) fn pick(&self, client: Option<u64>) -> Result<&Arc<Pool>, &Refusal> {
+        if let Some(mark) = client
+            && let Some(pool) = self.sticky.iter().find(|pool| pool.has(mark))
+        {
+            return Ok(pool);
+        }
         let target = match self.schedule.len() {
             0 => None,
             1 => self.schedule[0].as_ref(),

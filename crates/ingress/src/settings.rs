@@ -2,12 +2,25 @@
 
 use std::time::Duration;
 
+use crate::origin::Network;
+use crate::tls::Tls;
+
 /// Limits and timeouts; see [`Settings::default`] for the values and their reasons.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The scheme that clients see, for `X-Forwarded-Proto` and `Forwarded`: `https` where something in
     /// front of ingress ends TLS.
     pub scheme: &'static str,
+    /// The certificate; without one, requests come in clear text.
+    pub tls: Option<Tls>,
+    /// From where requests reach services that take internal ones only.
+    pub internal: Vec<Network>,
+    /// Where the load balancers in front are. What comes from there is not internal.
+    pub load_balancers: Vec<Network>,
+    /// Bytes that a request's body may have on HTTP/1. `None` for any number.
+    pub max_http1_request: Option<u64>,
+    /// Bytes that a response may announce as its length on HTTP/1. `None` for any number.
+    pub max_http1_response: Option<u64>,
     /// How long a client may take for a request's headers, from their first byte; for a new connection
     /// from its being accepted.
     pub header_timeout: Duration,
@@ -33,6 +46,12 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             scheme: "http",
+            tls: None,
+            internal: Vec::new(),
+            load_balancers: Vec::new(),
+            // Cloud Run's own are 32 MiB; who owns the machine has no need of them.
+            max_http1_request: None,
+            max_http1_response: None,
             header_timeout: Duration::from_secs(30),
             // Longer than the 600 s for which Google's load balancers keep a connection, so that one in
             // front never finds it closed.

@@ -1,10 +1,11 @@
 //! Connections to instances.
 //!
-//! HTTP/1.1 connections carry one request at a time and are kept for reuse; an h2c connection is shared.
+//! HTTP/1.1 connections carry one request at a time and are kept for reuse; an h2c connection is shared. Each of
+//! ingress's threads has its own, see [`crate::workers`].
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use crate::body::RequestBody;
 use crate::instance::Instance;
 use crate::settings::Settings;
+use crate::workers;
 
 /// Reaches instances.
 #[async_trait]
@@ -56,16 +58,30 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub(crate) struct Connections {
     /// How long an unused one is kept.
     keep_alive: Duration,
+    /// By thread.
+    shelves: Box<[Shelf]>,
+}
+
+/// The connections of one instance that one thread drives.
+#[derive(Default)]
+struct Shelf {
     /// Unused HTTP/1.1 connections and since when, the most recently used last.
-    unused: Mutex<VecDeque<(Instant, http1::SendRequest<RequestBody>)>>,
+    unused: Mutex<VecDeque<(Instant, Http1)>>,
     shared: Mutex<Option<http2::SendRequest<RequestBody>>>,
     /// Held while the shared connection is opened, so that many requests at once open one only.
     opening: tokio::sync::Mutex<()>,
 }
 
+/// An HTTP/1.1 connection.
+pub(crate) struct Http1 {
+    sender: http1::SendRequest<RequestBody>,
+    /// The thread that drives it.
+    worker: usize,
+}
+
 /// The sending end of a connection.
 pub(crate) enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Http1),
     H2c(http2::SendRequest<RequestBody>),
 }
 
@@ -77,7 +93,7 @@ impl Sender {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self {
-            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http1(connection) => connection.sender.try_send_request(request).await,
             Self::H2c(sender) => sender.try_send_request(request).await,
         }
     }
@@ -85,36 +101,55 @@ impl Sender {
 
 impl Connections {
     pub(crate) fn new(keep_alive: Duration) -> Self {
-        Self { keep_alive, unused: Mutex::default(), shared: Mutex::default(), opening: tokio::sync::Mutex::default() }
+        Self { keep_alive, shelves: (0..workers::count()).map(|_| Shelf::default()).collect() }
     }
 
     /// Closes those that no request uses.
     pub(crate) fn close_unused(&self) {
-        drop(std::mem::take(&mut *self.unused.lock().unwrap_or_else(PoisonError::into_inner)));
-        drop(self.shared.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-
-    fn take_unused(&self) -> Option<http1::SendRequest<RequestBody>> {
-        let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((since, sender)) = unused.pop_back() {
-            if since.elapsed() > self.keep_alive {
-                // All below are older.
-                unused.clear();
-            } else if sender.is_ready() {
-                return Some(sender);
-            }
+        for shelf in &self.shelves {
+            drop(std::mem::take(&mut *shelf.unused()));
+            drop(shelf.shared.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
-        None
     }
 
-    fn keep(&self, sender: http1::SendRequest<RequestBody>) {
+    fn own(&self) -> &Shelf {
+        &self.shelves[workers::current()]
+    }
+
+    /// An unused connection: of this thread, or of any if `of_any`.
+    fn take_unused(&self, of_any: bool) -> Option<Http1> {
+        let own = self.own().take_unused(self.keep_alive);
+        let others = || self.shelves.iter().find_map(|shelf| shelf.take_unused(self.keep_alive));
+        own.or_else(|| of_any.then(others)?)
+    }
+
+    fn keep(&self, connection: Http1) {
         let now = Instant::now();
-        let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
-        unused.push_back((now, sender));
+        let mut unused = self.shelves[connection.worker].unused();
+        unused.push_back((now, connection));
         // With little to do only the last one is used, and those before it would stay for ever.
         while unused.front().is_some_and(|(since, _)| now - *since > self.keep_alive) {
             unused.pop_front();
         }
+    }
+}
+
+impl Shelf {
+    fn unused(&self) -> MutexGuard<'_, VecDeque<(Instant, Http1)>> {
+        self.unused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_unused(&self, keep_alive: Duration) -> Option<Http1> {
+        let mut unused = self.unused();
+        while let Some((since, connection)) = unused.pop_back() {
+            if since.elapsed() > keep_alive {
+                // All below are older.
+                unused.clear();
+            } else if connection.sender.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
     }
 
     fn shared(&self) -> Option<http2::SendRequest<RequestBody>> {
@@ -127,11 +162,12 @@ impl Instance {
     /// A connection that can take a request: an unused one, the shared one, or a new one.
     pub(crate) async fn connection(&self, connect: &dyn Connect, settings: &Settings) -> Result<Sender, OpenError> {
         match self.ingress().protocol {
-            Protocol::Http1 => match self.connections.take_unused() {
-                Some(sender) => Ok(Sender::Http1(sender)),
+            // With little to do another thread's is better than a new one; with much, each thread soon has its own.
+            Protocol::Http1 => match self.connections.take_unused(self.in_flight() <= 1) {
+                Some(connection) => Ok(Sender::Http1(connection)),
                 None => self.open_http1(connect, settings).await.map(Sender::Http1),
             },
-            Protocol::H2c => match self.connections.shared() {
+            Protocol::H2c => match self.connections.own().shared() {
                 Some(sender) => Ok(Sender::H2c(sender)),
                 None => self.open_shared(connect, settings).await.map(Sender::H2c),
             },
@@ -148,11 +184,7 @@ impl Instance {
         Ok(TokioIo::new(stream))
     }
 
-    async fn open_http1(
-        &self,
-        connect: &dyn Connect,
-        settings: &Settings,
-    ) -> Result<http1::SendRequest<RequestBody>, OpenError> {
+    async fn open_http1(&self, connect: &dyn Connect, settings: &Settings) -> Result<Http1, OpenError> {
         let stream = self.open(connect, settings).await?;
         let (sender, connection) = http1::handshake(stream).await.map_err(OpenError::Handshake)?;
         let id = self.id().clone();
@@ -161,7 +193,7 @@ impl Instance {
                 tracing::debug!(instance = %id, %error, "connection to an instance ended");
             }
         });
-        Ok(sender)
+        Ok(Http1 { sender, worker: workers::current() })
     }
 
     async fn open_shared(
@@ -169,8 +201,9 @@ impl Instance {
         connect: &dyn Connect,
         settings: &Settings,
     ) -> Result<http2::SendRequest<RequestBody>, OpenError> {
-        let _one_at_a_time = self.connections.opening.lock().await;
-        if let Some(sender) = self.connections.shared() {
+        let shelf = self.connections.own();
+        let _one_at_a_time = shelf.opening.lock().await;
+        if let Some(sender) = shelf.shared() {
             return Ok(sender);
         }
         let stream = self.open(connect, settings).await?;
@@ -185,30 +218,30 @@ impl Instance {
                 tracing::debug!(instance = %id, %error, "connection to an instance ended");
             }
         });
-        *self.connections.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+        *shelf.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
         Ok(sender)
     }
 
     /// Keeps a connection whose response is over, if it can be used again.
     pub(crate) fn give_back(self: &Arc<Self>, sender: Sender) {
-        let Sender::Http1(mut sender) = sender else {
+        let Sender::Http1(mut connection) = sender else {
             return;
         };
-        if sender.is_ready() {
-            self.keep(sender);
-        } else if !sender.is_closed() {
+        if connection.sender.is_ready() {
+            self.keep(connection);
+        } else if !connection.sender.is_closed() {
             let instance = self.clone();
             tokio::spawn(async move {
-                if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await {
-                    instance.keep(sender);
+                if let Ok(Ok(())) = tokio::time::timeout(SETTLE, connection.sender.ready()).await {
+                    instance.keep(connection);
                 }
             });
         }
     }
 
-    fn keep(&self, sender: http1::SendRequest<RequestBody>) {
+    fn keep(&self, connection: Http1) {
         if self.is_published() {
-            self.connections.keep(sender);
+            self.connections.keep(connection);
         }
     }
 }

@@ -152,5 +152,5 @@ async fn s09_shutdown_lets_requests_end_and_cuts_off_the_rest() {
     until("nobody is accepted", || std::net::TcpStream::connect(bench.address).is_err()).await;
     gate.let_go(1);
     assert_eq!(in_time("the answer", first).await.unwrap().unwrap().status(), 200);
-    in_time("the end", &mut bench.served).await.unwrap();
+    in_time("the end", &mut bench.served).await.unwrap().unwrap();
 }

@@ -1,10 +1,11 @@
 //! Settings: built-in defaults, then `homerun.toml`, then the command line.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use homerun_backend::gpu::GpuSetting;
+use homerun_ingress::Network;
 use homerun_model::billing::prices::{PriceError, Prices};
 use homerun_model::names::{Project, ProjectId, Region};
 use homerun_model::quota::QuotaSettings;
@@ -50,6 +51,8 @@ pub struct Config {
     pub logs: LogsConfig,
     /// How usage is kept and what it costs.
     pub usage: UsageConfig,
+    /// How requests come in.
+    pub ingress: IngressConfig,
 }
 
 /// How usage is kept and what it costs.
@@ -68,6 +71,50 @@ pub struct UsageConfig {
     pub provider: String,
     /// Id of the account that pays, as exports name it.
     pub billing_account: String,
+}
+
+/// How requests come in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngressConfig {
+    /// A file with the certificate that clients see and those that lead to its root, as PEM. Needs `key`.
+    pub certificate: Option<PathBuf>,
+    /// A file with the certificate's key, as PEM.
+    pub key: Option<PathBuf>,
+    /// Serve HTTPS with a certificate that homerun makes and keeps in the data directory.
+    pub self_made_certificate: bool,
+    /// From where services are reached whose ingress setting lets in internal requests only; this machine if absent.
+    #[serde(deserialize_with = "all_from_text")]
+    pub internal: Vec<Network>,
+    /// Where load balancers in front are: what comes from there is let in by `internal-and-cloud-load-balancing`, and
+    /// not by `internal`.
+    #[serde(deserialize_with = "all_from_text")]
+    pub load_balancers: Vec<Network>,
+    /// MiB that a request's body may have on HTTP/1, 32 on Cloud Run. Any number where absent.
+    pub max_http1_request_mib: Option<u64>,
+    /// MiB that a response may announce as its length on HTTP/1, 32 on Cloud Run. Any number where absent.
+    pub max_http1_response_mib: Option<u64>,
+}
+
+impl Default for IngressConfig {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            self_made_certificate: false,
+            internal: vec![Network::of(Ipv4Addr::LOCALHOST.into(), 8), Network::of(Ipv6Addr::LOCALHOST.into(), 128)],
+            load_balancers: Vec::new(),
+            max_http1_request_mib: None,
+            max_http1_response_mib: None,
+        }
+    }
+}
+
+impl IngressConfig {
+    /// Whether homerun itself speaks TLS with clients.
+    pub fn has_tls(&self) -> bool {
+        self.certificate.is_some() || self.key.is_some() || self.self_made_certificate
+    }
 }
 
 /// How much of services' logs is kept. The oldest goes first; a deleted service's log is kept like any other.
@@ -98,12 +145,38 @@ pub struct ProjectConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UrlConfig {
-    /// `http`, or `https` where something in front ends TLS.
-    pub scheme: String,
+    /// `http`, or `https` where something in front ends TLS; `https` in any case where ingress has a certificate.
+    pub scheme: Scheme,
     /// The domain. Names below `localhost` lead to this machine without any set-up.
     pub domain: String,
     /// The port; that of `ingress_listen` where absent.
     pub port: Option<u16>,
+}
+
+/// The scheme of services' URLs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// In clear text.
+    Http,
+    /// In TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As URLs have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl std::fmt::Display for Scheme {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What runs instances.
@@ -171,6 +244,7 @@ impl Default for Config {
             leave_running: false,
             logs: LogsConfig::default(),
             usage: UsageConfig::default(),
+            ingress: IngressConfig::default(),
         }
     }
 }
@@ -228,7 +302,7 @@ impl Default for ProjectConfig {
 
 impl Default for UrlConfig {
     fn default() -> Self {
-        Self { scheme: "http".to_owned(), domain: "run.localhost".to_owned(), port: None }
+        Self { scheme: Scheme::Http, domain: "run.localhost".to_owned(), port: None }
     }
 }
 
@@ -253,6 +327,12 @@ impl Config {
         let others = self.regions.iter().filter(|region| **region != self.region);
         std::iter::once(&self.region).chain(others).map(Region::new).collect()
     }
+}
+
+/// Reads networks, which are written as text in the file.
+fn all_from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
 }
 
 /// Reads a value that is written as text in the file.

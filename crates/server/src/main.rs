@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use homerun_backend::gpu::GpuSetting;
 use homerun_cli::Target;
 use homerun_server::clock::SystemClock;
-use homerun_server::config::{BackendKind, Config};
+use homerun_server::config::{BackendKind, Config, Scheme};
 use homerun_server::up;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -89,6 +89,15 @@ struct UpArgs {
     /// [default: 900, with a GPU 600]
     #[arg(long)]
     idle_timeout: Option<u32>,
+    /// Serve requests over HTTPS with this certificate, PEM, and those that lead to its root
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Serve requests over HTTPS with a certificate that is made and kept in the data directory
+    #[arg(long, conflicts_with = "tls_certificate")]
+    tls_self_made: bool,
     /// Leave instances running at the end; the next `homerun up` adopts them
     #[arg(long)]
     leave_running: bool,
@@ -179,6 +188,17 @@ fn settings(target: &Target, args: UpArgs) -> Result<Config, Box<dyn std::error:
     config.gpu = args.gpu.unwrap_or(config.gpu);
     config.backend = args.backend.unwrap_or(config.backend);
     config.leave_running |= args.leave_running;
+    if let Some(certificate) = args.tls_certificate {
+        (config.ingress.certificate, config.ingress.key) = (Some(certificate), args.tls_key);
+        config.ingress.self_made_certificate = false;
+    }
+    if args.tls_self_made {
+        (config.ingress.certificate, config.ingress.key) = (None, None);
+        config.ingress.self_made_certificate = true;
+    }
+    if config.ingress.has_tls() {
+        config.url.scheme = Scheme::Https;
+    }
     if let Some(seconds) = args.idle_timeout {
         config.services.idle_timeout_seconds = seconds;
         config.services.idle_timeout_gpu_seconds = seconds;
@@ -190,7 +210,8 @@ fn greet(up: &up::Up) {
     let dir = up.platform.config.data_dir.display();
     println!("homerun {} is up", env!("CARGO_PKG_VERSION"));
     println!("  API      http://{}", up.control);
-    println!("  requests http://{}", up.ingress);
+    let scheme = if up.platform.config.ingress.has_tls() { "https" } else { "http" };
+    println!("  requests {scheme}://{}", up.ingress);
     println!("  data     {dir}");
     for device in up.platform.backend.devices() {
         let simulated = if device.simulated { " (simulated: no CUDA work can run)" } else { "" };

@@ -24,6 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::{accounts, projects};
 use crate::auth::Auth;
+use crate::certificate::{self, CertificateError};
 use crate::clock::Clock;
 use crate::config::{BackendKind, Config, ConfigError};
 use crate::http;
@@ -71,6 +72,9 @@ pub enum UpError {
     /// A settings file cannot be used.
     #[error("the settings cannot be used")]
     Config(#[from] ConfigError),
+    /// Requests are to come in TLS, and there is no certificate for it.
+    #[error("requests cannot be served over HTTPS")]
+    Certificate(#[from] CertificateError),
     /// The store cannot be used.
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
@@ -107,7 +111,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
         LockError::Io(source) => data(source),
     })?;
     let prices = config.usage.read_prices()?;
-    let logs = Logs::open(&config.data_dir.join("logs"), &config.logs, &config.url.scheme, clock.clone());
+    let logs = Logs::open(&config.data_dir.join("logs"), &config.logs, config.url.scheme.as_str(), clock.clone());
     let logs = logs.map_err(data)?;
     let store = Store::open(&config.data_dir.join("homerun.db"))?;
     let meter = meter::open(&config.data_dir)?;
@@ -136,7 +140,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
         project,
         domain: config.url.domain.clone(),
     });
-    let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs.clone()), homerun_ingress::Settings::default());
+    let settings = ingress_settings(&config)?;
+    let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs.clone()), settings);
     let url_port = config.url.port.unwrap_or(ingress_address.port());
     let live = Live::default();
     let platform =
@@ -160,7 +165,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let serving = platform.ingress.clone();
     let (end_ingress, ending) = oneshot::channel::<()>();
     // It ends by itself when the other half is gone, too.
-    let serving = tokio::spawn(async move { serving.serve(ingress_listener, async { drop(ending.await) }).await });
+    let serving = tokio::spawn(async move {
+        if let Err(error) = serving.serve(ingress_listener, async { drop(ending.await) }).await {
+            tracing::error!(%error, "requests cannot be served: the threads for them cannot be made");
+        }
+    });
     let router = http::router(platform.clone(), auth, control_address);
     tasks.spawn(http::serve(control, router));
     let file = ServerFile {
@@ -194,6 +203,19 @@ impl Up {
         let _ = tokio::task::spawn_blocking(move || logs.close()).await;
         server_file::remove(&self.platform.config.data_dir);
     }
+}
+
+fn ingress_settings(config: &Config) -> Result<homerun_ingress::Settings, UpError> {
+    let bytes = |mib: Option<u64>| mib.map(|mib| mib << 20);
+    Ok(homerun_ingress::Settings {
+        scheme: config.url.scheme.as_str(),
+        tls: certificate::load(config)?,
+        internal: config.ingress.internal.clone(),
+        load_balancers: config.ingress.load_balancers.clone(),
+        max_http1_request: bytes(config.ingress.max_http1_request_mib),
+        max_http1_response: bytes(config.ingress.max_http1_response_mib),
+        ..homerun_ingress::Settings::default()
+    })
 }
 
 async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, UpError> {

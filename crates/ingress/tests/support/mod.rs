@@ -18,6 +18,7 @@ use homerun_model::container::Protocol;
 use homerun_model::instance::{IngressPort, Stamps};
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use homerun_model::receipt::Receipt;
+use homerun_model::service::IngressSetting;
 use http::{Method, Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -113,7 +114,7 @@ pub struct Bench {
     pub doorman: Arc<Doorman>,
     records: mpsc::Receiver<RequestRecord>,
     stop: Option<oneshot::Sender<()>>,
-    pub served: tokio::task::JoinHandle<()>,
+    pub served: tokio::task::JoinHandle<io::Result<()>>,
 }
 
 pub async fn bench() -> Bench {
@@ -230,6 +231,7 @@ pub fn revision(concurrency: u32, instances: &[&str]) -> RevisionRoute {
     RevisionRoute {
         concurrency,
         timeout: Duration::from_secs(300),
+        affinity: false,
         endpoints: instances.iter().map(|name| endpoint(name, Protocol::Http1)).collect(),
         max_wait: Duration::from_secs(10),
         refuse_now: None,
@@ -241,7 +243,7 @@ pub fn revision(concurrency: u32, instances: &[&str]) -> RevisionRoute {
 pub fn route(targets: &[(&str, u32)]) -> Route {
     let target = |(name, percent): &(&str, u32)| Target { revision: key(name), percent: *percent };
     let targets = targets.iter().map(target).collect();
-    Route { service: service("hello"), public: true, targets, unready: None }
+    Route { service: service("hello"), public: true, access: IngressSetting::All, targets, unready: None }
 }
 
 /// The service `hello` with everything on one revision.

@@ -13,7 +13,7 @@ use homerun_model::names::RevisionKey;
 use homerun_model::plan::{status, throttle};
 use homerun_model::receipt::Receipt;
 use homerun_model::revision::{Phase, Revision};
-use homerun_model::service::Service;
+use homerun_model::service::{IngressSetting, Service};
 
 use super::back_off;
 use crate::platform::{LiveState, Platform};
@@ -55,7 +55,9 @@ fn add_hosts(platform: &Platform, service: &Service, routes: &mut ServiceRoutes)
     };
     let public = service.spec.invoker_iam_disabled == Some(true)
         || platform.store.allows(&iam::Resource::Service(service.key.clone()), None, iam::INVOKE);
-    let route = |targets| Arc::new(Route { service: service.key.clone(), public, targets, unready: unready(service) });
+    let access = service.spec.ingress.unwrap_or(IngressSetting::All);
+    let route =
+        |targets| Arc::new(Route { service: service.key.clone(), public, access, targets, unready: unready(service) });
     let shares = service.status.traffic.iter().filter(|target| target.percent > 0);
     let targets = shares.map(|target| Target { revision: key(&target.revision), percent: target.percent }).collect();
     routes.hosts.insert(platform.host(&service.key, None), route(targets));
@@ -108,6 +110,7 @@ fn revision_route(
     RevisionRoute {
         concurrency: template.concurrency.unwrap_or(platform.config.services.default_concurrency),
         timeout,
+        affinity: template.session_affinity == Some(true),
         refuse_now: failing
             .filter(|_| endpoints.is_empty())
             .map(|failures| Refusal::CannotStart { message: failures.message.clone() }),

@@ -1,0 +1,86 @@
+//! Row S09: the certificate of the ingress, given or made here.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use homerun_server::certificate::{CertificateError, load};
+use homerun_server::config::Config;
+
+fn config(folder: &Path) -> Config {
+    let mut config = Config { data_dir: folder.to_owned(), ..Config::default() };
+    config.ingress.self_made_certificate = true;
+    config
+}
+
+#[test]
+fn s09_a_certificate_made_here_is_kept_until_its_names_change_or_its_end_is_near() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    let (file, about) = (folder.path().join("tls/certificate.pem"), folder.path().join("tls/names"));
+    assert!(load(&config).unwrap().is_some());
+    let first = fs::read_to_string(&file).unwrap();
+    assert!(load(&config).unwrap().is_some());
+    assert_eq!(fs::read_to_string(&file).unwrap(), first);
+
+    config.url.domain = "run.example.com".to_owned();
+    assert!(load(&config).unwrap().is_some());
+    let second = fs::read_to_string(&file).unwrap();
+    assert_ne!(second, first, "the services' hosts are others");
+
+    let (end, names) =
+        fs::read_to_string(&about).unwrap().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert!(names.contains("*.us-central1.run.example.com"), "{names}");
+    let soon = chrono::Utc::now().timestamp() + 20 * 86_400;
+    assert!(end.parse::<i64>().unwrap() > soon);
+    fs::write(&about, format!("{soon} {names}")).unwrap();
+    assert!(load(&config).unwrap().is_some());
+    assert_ne!(fs::read_to_string(&file).unwrap(), second, "it ends in 20 days");
+}
+
+#[test]
+fn s09_wrong_certificate_settings_say_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(load(&Config { data_dir: folder.path().to_owned(), ..Config::default() }).unwrap().is_none());
+
+    let mut half = config(folder.path());
+    half.ingress.certificate = Some("cert.pem".into());
+    half.ingress.self_made_certificate = false;
+    let error = load(&half).unwrap_err();
+    assert!(matches!(error, CertificateError::Half { missing: "key" }));
+    assert!(error.to_string().contains("--tls-key"), "{error}");
+
+    let mut both = config(folder.path());
+    (both.ingress.certificate, both.ingress.key) = (Some("cert.pem".into()), Some("key.pem".into()));
+    assert!(matches!(load(&both).unwrap_err(), CertificateError::Both));
+
+    both.ingress.self_made_certificate = false;
+    let error = load(&both).unwrap_err();
+    assert!(matches!(error, CertificateError::Read { field: "certificate", .. }), "{error}");
+
+    // The certificate that is made is right; its key is another's.
+    let other = tempfile::tempdir().unwrap();
+    let kept = [config(folder.path()), config(other.path())];
+    assert!(kept.iter().all(|config| load(config).unwrap().is_some()));
+    let mut mixed = Config::default();
+    mixed.ingress.certificate = Some(folder.path().join("tls/certificate.pem"));
+    mixed.ingress.key = Some(other.path().join("tls/key.pem"));
+    assert!(matches!(load(&mixed).unwrap_err(), CertificateError::Wrong { .. }));
+}
+
+#[test]
+fn s09_ingress_settings_are_read_and_wrong_networks_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("homerun.toml");
+    fs::write(&file, "[ingress]\nload_balancers = [\"192.0.2.0/24\"]\nmax_http1_request_mib = 32\n").unwrap();
+    let config = Config::read(&file).unwrap();
+    assert_eq!(config.ingress.load_balancers, ["192.0.2.0/24".parse().unwrap()]);
+    assert_eq!(config.ingress.max_http1_request_mib, Some(32));
+    fs::write(&file, "[ingress]\ninternal = [\"10.0.0.0/40\"]\n").unwrap();
+    let error = Config::read(&file).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("'10.0.0.0/40' is not a network; expected one such as 10.0.0.0/8"), "{cause}");
+    fs::write(&file, "[url]\nscheme = \"gopher\"\n").unwrap();
+    let error = Config::read(&file).unwrap_err();
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("`http` or `https`"), "{error:?}");
+}
