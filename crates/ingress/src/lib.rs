@@ -13,6 +13,8 @@ mod idle;
 mod instance;
 mod observe;
 mod origin;
+#[cfg(test)]
+mod parsing_tests;
 mod pool;
 mod proxy;
 mod respond;

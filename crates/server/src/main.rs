@@ -58,6 +58,14 @@ another service of the project that waits for one. The settings file changes tha
   idle_gpus_give_way = true
   give_way_seconds = 5       # how long it is idle before it does
 
+Requests come in clear text, or over HTTPS with --tls-certificate and --tls-key, or --tls-self-made.
+The settings file has more about how they come in:
+  [ingress]
+  internal = [\"127.0.0.0/8\"]   # who reaches services that take internal requests only
+  load_balancers = []          # whose requests count as a load balancer's
+  max_http1_request_mib = 32   # Cloud Run's limits; none if left out
+  max_http1_response_mib = 32
+
 A project has GPU quotas (homerun quota --help), which begin as the settings file says:
   [quotas]
   default_project = 2        # GPUs of each type for the first project; all there are if left out

@@ -1,6 +1,7 @@
 //! An ingress on a real socket with small HTTP servers as its instances.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod abuse;
 pub mod container;
 
 use std::collections::HashMap;
