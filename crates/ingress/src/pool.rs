@@ -176,7 +176,7 @@ impl Pool {
         self.arrivals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether clients come back to the instance that served them.
+    /// Whether clients come back to their instance.
     pub(crate) fn is_sticky(&self) -> bool {
         self.lock().route.affinity
     }
@@ -350,12 +350,10 @@ impl State {
     fn take(&mut self, pool: &Arc<Pool>, avoid: Option<&InstanceId>, client: Option<u64>) -> Option<Lease> {
         let (concurrency, sticky) = (self.concurrency(), self.route.affinity);
         let comes_back = |instance: &Instance| sticky && client == Some(instance.mark());
-        let avoided = |instance: &Instance| avoid.is_some_and(|id| **instance.id() == *id);
-        let instance = self
-            .instances
-            .iter()
-            .filter(|instance| instance.in_flight() < concurrency)
-            .min_by_key(|instance| (avoided(instance), !comes_back(instance), instance.in_flight()))?;
+        let instance =
+            self.instances.iter().filter(|instance| instance.in_flight() < concurrency).min_by_key(|instance| {
+                (avoid == Some(&**instance.id()), !comes_back(instance), instance.in_flight())
+            })?;
         let (timeout, instance) = (self.route.timeout, instance.clone());
         let first = instance.begin_lease();
         self.in_flight += 1;
