@@ -153,7 +153,9 @@ class Clients(unittest.TestCase):
 
     def test_s09_a_stream_outlives_the_idle_timeout_and_its_instance_stays(self):
         seconds = 301 if LONG else 5
-        url = self.stack.replace(service("events", self.stack.image("hello")))
+        events = service("events", self.stack.image("hello"))
+        events["spec"]["template"]["spec"]["timeoutSeconds"] = 600
+        url = self.stack.replace(events)
         command = ["curl", "-sSN", "--max-time", "400", f"{url}/stream?chunks={seconds}&ms=1000"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_env()) as stream:
             seen = set()
