@@ -177,7 +177,7 @@ mod tests {
             instance: Some(Arc::new(InstanceId::new("an \"instance\""))),
             host: HeaderValue::from_bytes(b"h\xffst").unwrap(),
             method: Method::from_bytes(b"ODD'").unwrap(),
-            path: "/a?b=\"c\"".parse().unwrap(),
+            path: "/a\"b\"?c='d'".parse().unwrap(),
             version: Version::HTTP_11,
             status: 503,
             request_bytes: u64::MAX,
