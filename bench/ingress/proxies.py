@@ -109,7 +109,11 @@ class Proxy:
     def end(self):
         if self.process:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(10)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
 
 class Homerun:
