@@ -187,8 +187,8 @@ impl Pool {
     }
 
     /// A slot, now or as soon as there is one, in the order of arrival. `avoid` is taken only if nothing
-    /// else is free; the instance that the client comes back to before all others. `arrived` is when the request came; it waits no longer than `max_wait` after it.
-    /// Dropping the future leaves the queue.
+    /// else is free; the instance that the client comes back to before all others. `arrived` is when the
+    /// request came; it waits no longer than `max_wait` after it. Dropping the future leaves the queue.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         arrived: Instant,
