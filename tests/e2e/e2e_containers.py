@@ -1,6 +1,7 @@
 """What a container sees: its GPU, its sidecars, its limits."""
 
 import json
+import time
 import unittest
 from pathlib import Path
 
