@@ -164,8 +164,9 @@ class Stack:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_env(), start_new_session=True,
             )
         eventually("homerun is ready", self.is_ready)
-        # By which everything of it on the machine is recognised, also when it has ended.
-        self.key = eventually("a helper is in a cgroup of this homerun's", self.find_key)
+        # By which everything of it on the machine is recognised, also when it has ended. A simulation leaves nothing.
+        if "sim" not in self.flags:
+            self.key = eventually("a helper is in a cgroup of this homerun's", self.find_key)
         self.env = clean_env(HOMERUN_DATA_DIR=str(self.data))
 
     def is_ready(self):
