@@ -124,8 +124,10 @@ impl ScaleState {
             }
             _ => 0.0,
         };
+        // One that has just become ready has places, though those who waited for it have not been given them yet.
+        let free = places.saturating_sub(sample.in_flight);
         // Saturates, as it should.
-        let late = sample.waiting.saturating_sub(soon as u32);
+        let late = sample.waiting.saturating_sub(free).saturating_sub(soon as u32);
         let full = if late > 0 { places.max(sample.in_flight) } else { sample.in_flight };
         (full + late).div_ceil(spec.concurrency)
     }

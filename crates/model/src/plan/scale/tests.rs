@@ -152,6 +152,17 @@ fn s07_who_waits_for_long_gets_an_instance_whatever_was_expected() {
 }
 
 #[test]
+fn s07_who_waits_for_an_instance_that_has_just_become_ready_needs_no_other() {
+    for concurrency in [1, 80] {
+        let spec = spec(0, 3, concurrency);
+        let fresh = Sample { ready: 1, ..busy(0, 1) };
+        assert_eq!(replay(&spec, [busy(0, 1), fresh])[1].needed, 1, "{concurrency} at a time");
+        let more = Sample { ready: 1, ..busy(0, concurrency + 1) };
+        assert_eq!(replay(&spec, [busy(0, concurrency), more])[1].needed, 2, "one more than there are places");
+    }
+}
+
+#[test]
 fn s07_a_minute_is_enough_to_remember() {
     let mut state = ScaleState::default();
     for step in 0..100_000_i64 {
