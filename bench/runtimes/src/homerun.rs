@@ -93,11 +93,13 @@ impl Homerun {
             working_dir: None,
             env: BTreeMap::from([("PORT".to_owned(), PORT.to_string())]),
             cpu: Cpu::from_millis(CPU_MILLIS),
+            startup_cpu: None,
             memory: Memory::mib(MEMORY_BYTES >> 20),
             gpu: false,
             cuda_compat: false,
             startup_probe: None,
             liveness_probe: None,
+            readiness_probe: None,
             port: Some(PORT),
             volume_mounts: Vec::new(),
         };
