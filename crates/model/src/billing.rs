@@ -27,6 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::instance::{ContainerSpec, InstanceSpec};
 use crate::names::{GpuType, ProjectId, Region, RevisionName, ServiceName};
+use crate::plan::throttle;
+use crate::revision::Revision;
 
 pub use book::{Book, Delta, Moment, Open, Sighting};
 pub use life::{Busy, Change, Life, Served, Used};
@@ -63,6 +65,14 @@ pub enum Billing {
     Instance,
     /// While they start, serve and end.
     Request,
+}
+
+impl Billing {
+    /// How a revision's instances are billed: a GPU, or CPU that is always allocated, means their whole life.
+    pub fn of(revision: &Revision) -> Self {
+        let by_request = throttle::is_throttled(revision) && revision.gpus_per_instance() == 0;
+        if by_request { Self::Request } else { Self::Instance }
+    }
 }
 
 /// What an instance has, as it was asked for (row G04): what it is billed for in every step.

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use homerun_model::billing::{Billing, Book, Delta, Moment, Served, Shape, Sighting, Subject, SubjectId};
 use homerun_model::instance::ObservedInstance;
 use homerun_model::names::{DeviceId, GpuType, InstanceId, RevisionKey, ServiceKey};
-use homerun_model::plan::throttle;
 use tokio::sync::Notify;
 
 use crate::platform::Platform;
@@ -114,11 +113,13 @@ impl Meter {
             self.see(platform, state, instance, now)?;
         }
         let Some(book) = &mut state.book else { return Ok(()) };
-        for (revision, millis) in std::mem::take(&mut state.idle) {
-            if let Some(subject) = state.subjects.get(&revision) {
-                book.idle(*subject, millis);
+        state.idle.retain(|revision, millis| match state.subjects.get(revision) {
+            Some(subject) => {
+                book.idle(*subject, *millis);
+                false
             }
-        }
+            None => instances.iter().any(|instance| instance.spec.revision == *revision),
+        });
         state.early.retain(|id, _| instances.iter().any(|instance| instance.spec.id == *id));
         state.due.extend(book.roll(now));
         let changed = book.take_changed();
@@ -188,7 +189,7 @@ fn is_over(instance: &ObservedInstance) -> bool {
 fn subject(platform: &Platform, instance: &ObservedInstance) -> Subject {
     let spec = &instance.spec;
     let revision = platform.store.revision(&spec.revision).ok().flatten().map(|stored| stored.value);
-    let by_request = revision.as_ref().is_some_and(throttle::is_throttled) && spec.gpus.is_empty();
+    let billing = revision.as_ref().map_or(Billing::Instance, Billing::of);
     let key = ServiceKey {
         project: spec.revision.project.clone(),
         region: spec.revision.region.clone(),
@@ -204,11 +205,7 @@ fn subject(platform: &Platform, instance: &ObservedInstance) -> Subject {
         region: spec.revision.region.clone(),
         service: spec.service.clone(),
         revision: spec.revision.name.clone(),
-        shape: Shape::of(
-            spec,
-            gpu_type(platform, &spec.gpus),
-            if by_request { Billing::Request } else { Billing::Instance },
-        ),
+        shape: Shape::of(spec, gpu_type(platform, &spec.gpus), billing),
         labels,
     }
 }

@@ -3,8 +3,8 @@
 //! One embedded SQLite file. Every write is one transaction, durable when the call returns and guarded by
 //! the version that the caller read. Services, revisions and policies are kept in memory too ([`intent`]),
 //! from where they are read; a write is seen there when it is durable, and loops are told which services
-//! it touches. The statements are plain SQL that PostgreSQL takes too; only [`Store::open`] knows which
-//! database it is.
+//! it touches. The statements are plain SQL that PostgreSQL takes too; only [`open`] knows which database
+//! it is.
 
 mod accounts;
 mod audit;
@@ -151,14 +151,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened or is no database of homerun.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |source| StoreError::Open { path: path.display().to_string(), source };
-        let connection = Connection::open(path).map_err(failed)?;
-        connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
-            .and_then(|()| connection.execute_batch(SCHEMA))
-            .map_err(failed)?;
-        let reader = Connection::open(path).map_err(failed)?;
-        reader.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;").map_err(failed)?;
+        let (connection, reader) = open(path, SCHEMA)?;
         let policies = policies::read_all(&connection)?;
         let mut intent = Intent::default();
         services::read_all(&connection, &mut intent)?;
@@ -254,6 +247,19 @@ impl Store {
         let keys: Vec<ServiceKey> = self.intent().all().map(|intent| intent.service.value.key.clone()).collect();
         self.feeds().retain(|feed| feed.upgrade().inspect(|feed| feed.add(keys.iter().cloned())).is_some());
     }
+}
+
+/// Opens or creates a database file with these tables: the connection that writes, and one that only reads.
+fn open(path: &Path, schema: &str) -> Result<(Connection, Connection)> {
+    let failed = |source| StoreError::Open { path: path.display().to_string(), source };
+    let writer = Connection::open(path).map_err(failed)?;
+    writer
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
+        .and_then(|()| writer.execute_batch(schema))
+        .map_err(failed)?;
+    let reader = Connection::open(path).map_err(failed)?;
+    reader.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;").map_err(failed)?;
+    Ok((writer, reader))
 }
 
 /// Does what waits for the disk, without holding up the tasks that share this thread.

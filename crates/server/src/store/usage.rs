@@ -118,14 +118,7 @@ impl UsageStore {
     /// # Errors
     /// When the file cannot be opened or is no database of homerun.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |source| StoreError::Open { path: path.display().to_string(), source };
-        let writer = Connection::open(path).map_err(failed)?;
-        writer
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
-            .and_then(|()| writer.execute_batch(SCHEMA))
-            .map_err(failed)?;
-        let reader = Connection::open(path).map_err(failed)?;
-        reader.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;").map_err(failed)?;
+        let (writer, reader) = super::open(path, SCHEMA)?;
         let mut subjects = Subjects::default();
         for row in reader
             .prepare("SELECT id, body FROM subjects")?

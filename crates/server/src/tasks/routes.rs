@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use homerun_ingress::{Endpoint, Refusal, RevisionRoute, Route, ServiceRoutes, Target};
 use homerun_model::Timestamp;
+use homerun_model::billing::Billing;
 use homerun_model::condition::{self, ConditionType};
 use homerun_model::iam;
 use homerun_model::instance::{InstanceState, ObservedInstance};
@@ -114,7 +115,10 @@ fn revision_route(
         refuse_now: failing
             .filter(|_| endpoints.is_empty())
             .map(|failures| Refusal::CannotStart { message: failures.message.clone() }),
-        kept: if throttled { live.desired.get(&revision.key).map_or(0, |scaled| scaled.min) } else { 0 },
+        kept: match Billing::of(revision) {
+            Billing::Request => live.desired.get(&revision.key).map_or(0, |scaled| scaled.min),
+            Billing::Instance => 0,
+        },
         endpoints,
         max_wait,
         refuse_late,
