@@ -7,6 +7,7 @@
 
 mod external;
 mod keys;
+mod sessions;
 mod tokens;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use external::External;
 pub use external::IssuerConfig;
 use keys::Keys;
 pub use keys::{KEYS_FILE, TOKEN_MAX_SECONDS};
+pub use sessions::SignedIn;
 use tokens::Claims;
 
 /// The token's file in the data directory.
@@ -124,15 +126,21 @@ impl Auth {
 
     /// The caller that a bearer token of an API call speaks for.
     pub async fn caller(&self, token: &str) -> Option<Caller> {
+        self.known(token).await.map(|known| known.caller)
+    }
+
+    async fn known(&self, token: &str) -> Option<Known> {
         if same(token.as_bytes(), self.token.as_bytes()) {
-            return Some(Caller { principal: Principal::User(OWNER.to_owned()), owner: true });
+            let caller = Caller { principal: Principal::User(OWNER.to_owned()), owner: true };
+            return Some(Known { caller, expires: None });
         }
         let claims = self.claims(token).await?;
         let for_api = |audience: &str| match self.external(&claims.iss) {
             Some(external) => external.is_audience(audience),
             None => audience == self.issuer,
         };
-        claims.aud.iter().any(for_api).then(|| self.who(&claims)).flatten()
+        let caller = claims.aud.iter().any(for_api).then(|| self.who(&claims)).flatten()?;
+        Some(Known { caller, expires: Some(claims.exp) })
     }
 
     /// The caller of a service: its identity token must be for the service's host, whatever tag is called,
@@ -195,7 +203,12 @@ impl Auth {
         if claims.iss != self.issuer {
             return external::principal(claims).map(|principal| Caller { principal, owner: false });
         }
-        let principal = Principal::of_email(claims.email.as_deref()?);
+        self.caller_of(claims.email.as_deref()?)
+    }
+
+    /// Who has an email, as far as the local issuer speaks of them.
+    fn caller_of(&self, email: &str) -> Option<Caller> {
+        let principal = Principal::of_email(email);
         if let Principal::ServiceAccount(email) = &principal
             && self.store.service_account(email).ok().flatten().is_none_or(|account| account.disabled)
         {
@@ -204,6 +217,13 @@ impl Auth {
         let owner = principal.email() == OWNER;
         Some(Caller { principal, owner })
     }
+}
+
+/// Whom a token of the API speaks for.
+struct Known {
+    caller: Caller,
+    /// When the token expires, in seconds since 1970; the owner's never does.
+    expires: Option<i64>,
 }
 
 /// Whether an identity token's audience, a URL, names a host.

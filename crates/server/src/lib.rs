@@ -9,6 +9,7 @@ pub mod auth;
 pub mod certificate;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod http;
 pub mod ids;
 pub mod limits;

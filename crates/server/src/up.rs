@@ -27,6 +27,7 @@ use crate::auth::Auth;
 use crate::certificate::{self, CertificateError};
 use crate::clock::Clock;
 use crate::config::{BackendKind, Config, ConfigError};
+use crate::console;
 use crate::http;
 use crate::limits::Limits;
 use crate::lock::{DirLock, LockError};
@@ -170,7 +171,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
             tracing::error!(%error, "requests cannot be served: the threads for them cannot be made");
         }
     });
-    let router = http::router(platform.clone(), auth, control_address);
+    let console = console::router(platform.clone(), auth.clone());
+    let router = http::router(platform.clone(), auth, control_address).merge(console);
     tasks.spawn(http::serve(control, router));
     let file = ServerFile {
         control: control_address,

@@ -15,6 +15,7 @@ pub mod selector;
 pub mod services;
 pub mod status;
 pub mod usage;
+pub mod wire;
 
 use homerun_api::error::ApiError;
 

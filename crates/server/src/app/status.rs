@@ -7,7 +7,7 @@ use homerun_api::error::ApiError;
 use homerun_api::own;
 use homerun_model::condition::{self, ConditionType};
 use homerun_model::instance::{InstanceState, ObservedInstance};
-use homerun_model::names::{RevisionKey, RevisionName};
+use homerun_model::names::{RevisionKey, RevisionName, ServiceKey};
 use homerun_model::plan::place::Denied;
 use homerun_model::receipt::{Receipt, Step, millis};
 use homerun_model::revision::Phase;
@@ -55,7 +55,7 @@ pub fn status(platform: &Platform) -> Result<own::Status, ApiError> {
                 state: state(service).to_owned(),
                 message: message(service),
                 url: platform.url(&service.key, None),
-                instances: live.iter().filter(|instance| runs(instance, service)).count() as u32,
+                instances: live.iter().filter(|instance| runs(instance, &service.key)).count() as u32,
                 waiting: waiting(service),
             })
             .collect(),
@@ -68,6 +68,13 @@ pub fn status(platform: &Platform) -> Result<own::Status, ApiError> {
             .chain(live.iter().flat_map(of_instance))
             .collect(),
     })
+}
+
+/// The instances of a service that are not over.
+pub fn instances(platform: &Platform, service: &ServiceKey) -> Vec<own::Instance> {
+    let all = platform.backend.list();
+    let of = |instance: &&ObservedInstance| !instance.state.is_over() && runs(instance, service);
+    all.iter().filter(of).map(|instance| row(platform, instance)).collect()
 }
 
 /// Who waits for a GPU, the longest wait first.
@@ -139,11 +146,9 @@ fn row(platform: &Platform, instance: &ObservedInstance) -> own::Instance {
     }
 }
 
-fn runs(instance: &ObservedInstance, service: &Service) -> bool {
+fn runs(instance: &ObservedInstance, service: &ServiceKey) -> bool {
     let of = &instance.spec;
-    of.service == service.key.name
-        && of.revision.project == service.key.project
-        && of.revision.region == service.key.region
+    of.service == service.name && of.revision.project == service.project && of.revision.region == service.region
 }
 
 fn service_of(service: &Service, key: &RevisionKey) -> bool {

@@ -49,10 +49,10 @@ pub(super) async fn create(
 ) -> Result<Json<run_v1::Service>, Failure> {
     let wire: run_v1::Service = run_v1::parse_strict(&body).map_err(ApiError::from)?;
     let name = wire.metadata.as_ref().and_then(|metadata| metadata.name.clone()).unwrap_or_default();
-    let (parsed, key) = request(&place, wire, &name)?;
+    let (parsed, key) = app::wire::parse(&place.project, place.one_region()?, wire, &name)?;
     let request = app::services::Request { project: &place.project, key, spec: parsed.spec, dry_run: query.dry_run()? };
     let made = app::services::create(&api.platform, &place.caller, request)?;
-    Ok(Json(render(&api, &made)))
+    Ok(Json(app::wire::service(&api.platform, &made)))
 }
 
 pub(super) async fn replace(
@@ -62,16 +62,12 @@ pub(super) async fn replace(
     body: Bytes,
 ) -> Result<Json<run_v1::Service>, Failure> {
     let wire: run_v1::Service = run_v1::parse_strict(&body).map_err(ApiError::from)?;
-    let given = wire.metadata.as_ref().and_then(|metadata| metadata.name.clone());
-    if let Some(given) = given.filter(|given| !given.is_empty() && *given != place.name) {
-        let message = format!("The name in the body ('{given}') must be the name in the URL ('{}').", place.name);
-        return Err(Failure(ApiError::InvalidArgument(vec![Violation::new("metadata.name", message)])));
-    }
-    let (parsed, key) = request(&place, wire, &place.name.clone())?;
+    app::wire::require_name(&wire, &place.name)?;
+    let (parsed, key) = app::wire::parse(&place.project, place.one_region()?, wire, &place.name)?;
     let expected = parsed.resource_version;
     let request = app::services::Request { project: &place.project, key, spec: parsed.spec, dry_run: query.dry_run()? };
     let replaced = app::services::replace(&api.platform, &place.caller, request, expected)?;
-    Ok(Json(render(&api, &replaced)))
+    Ok(Json(app::wire::service(&api.platform, &replaced)))
 }
 
 /// A service, or its policy.
@@ -80,7 +76,7 @@ pub(super) async fn get(State(api): State<Api>, place: Place) -> Result<Response
     match place.verb.as_deref() {
         None => {
             let found = app::services::get(&api.platform, &place.caller, "run.services.get", &key)?;
-            Ok(Json(render(&api, &found)).into_response())
+            Ok(Json(app::wire::service(&api.platform, &found)).into_response())
         }
         Some(verb @ "getIamPolicy") => {
             let answer = iam::answer(&api, &place.caller, &Resource::Service(key), verb, &Bytes::new());
@@ -128,7 +124,7 @@ pub(super) async fn list(
     place: Place,
 ) -> Result<Json<run_v1::ListServicesResponse>, Failure> {
     app::services::authorise_list(&api.platform, &place.caller, "run.services.list", &place.project)?;
-    let (items, metadata) = page(&api, &place, &query, |service| render(&api, service), |item| item.metadata.as_ref())?;
+    let (items, metadata) = page(&api, &place, &query, |service| app::wire::service(&api.platform, service), |item| item.metadata.as_ref())?;
     Ok(Json(run_v1::ListServicesResponse {
         api_version: Some(RUN_API.to_owned()),
         kind: Some("ServiceList".to_owned()),
@@ -143,7 +139,7 @@ pub(super) async fn list_configurations(
     query: ListQuery,
     place: Place,
 ) -> Result<Json<run_v1::ListConfigurationsResponse>, Failure> {
-    let render = |service: &_| with_place(&api, service, convert::configuration_to_wire);
+    let render = |service: &_| app::wire::with_place(&api.platform, service, convert::configuration_to_wire);
     app::services::authorise_list(&api.platform, &place.caller, "run.configurations.list", &place.project)?;
     let (items, metadata) = page(&api, &place, &query, render, |item| item.metadata.as_ref())?;
     Ok(Json(run_v1::ListConfigurationsResponse {
@@ -160,7 +156,7 @@ pub(super) async fn list_routes(
     query: ListQuery,
     place: Place,
 ) -> Result<Json<run_v1::ListRoutesResponse>, Failure> {
-    let render = |service: &_| with_place(&api, service, convert::route_to_wire);
+    let render = |service: &_| app::wire::with_place(&api.platform, service, convert::route_to_wire);
     app::services::authorise_list(&api.platform, &place.caller, "run.routes.list", &place.project)?;
     let (items, metadata) = page(&api, &place, &query, render, |item| item.metadata.as_ref())?;
     Ok(Json(run_v1::ListRoutesResponse {
@@ -178,12 +174,12 @@ pub(super) async fn configuration(
 ) -> Result<Json<run_v1::Configuration>, Failure> {
     let found = app::services::get(&api.platform, &place.caller, "run.configurations.get", &key(&place)?);
     let found = found.map_err(|error| of_kind(error, "Configuration"))?;
-    Ok(Json(with_place(&api, &found, convert::configuration_to_wire)))
+    Ok(Json(app::wire::with_place(&api.platform, &found, convert::configuration_to_wire)))
 }
 
 pub(super) async fn route(State(api): State<Api>, place: Place) -> Result<Json<run_v1::Route>, Failure> {
     let found = app::services::get(&api.platform, &place.caller, "run.routes.get", &key(&place)?);
-    Ok(Json(with_place(&api, &found.map_err(|error| of_kind(error, "Route"))?, convert::route_to_wire)))
+    Ok(Json(app::wire::with_place(&api.platform, &found.map_err(|error| of_kind(error, "Route"))?, convert::route_to_wire)))
 }
 
 /// A view that is not there is named as what was asked for.
@@ -213,37 +209,4 @@ pub(super) fn key(place: &Place) -> Result<ServiceKey, Failure> {
 
 fn key_of(place: &Place, name: &str) -> Result<ServiceKey, Failure> {
     Ok(ServiceKey { project: place.project.id.clone(), region: place.one_region()?, name: ServiceName::new(name) })
-}
-
-fn request(place: &Place, wire: run_v1::Service, name: &str) -> Result<(convert::ParsedService, ServiceKey), Failure> {
-    let namespace = wire.metadata.as_ref().and_then(|metadata| metadata.namespace.clone()).unwrap_or_default();
-    let project = &place.project;
-    if !namespace.is_empty() && namespace != project.id.as_str() && namespace != project.number.to_string() {
-        let message = format!("'{namespace}' must be the project of the URL: {} or {}.", project.id, project.number);
-        return Err(Failure(ApiError::InvalidArgument(vec![Violation::new("metadata.namespace", message)])));
-    }
-    let (parsed, violations) = convert::service_from_wire(wire);
-    if !violations.is_empty() {
-        return Err(Failure(ApiError::InvalidArgument(violations)));
-    }
-    Ok((parsed, key_of(place, name)?))
-}
-
-pub(super) fn render(api: &Api, service: &Versioned<Service>) -> run_v1::Service {
-    with_place(api, service, convert::service_to_wire)
-}
-
-/// Renders a service, or a view of it, with what depends on where it is.
-fn with_place<W>(api: &Api, service: &Versioned<Service>, render: impl Fn(&Service, &convert::Place<'_>) -> W) -> W {
-    let key = &service.value.key;
-    let tag_url = |tag: &str| api.platform.url(key, Some(tag));
-    render(
-        &service.value,
-        &convert::Place {
-            project_number: api.platform.project_number(&key.project),
-            resource_version: service.version,
-            url: api.platform.url(key, None),
-            tag_url: &tag_url,
-        },
-    )
 }

@@ -16,6 +16,7 @@ mod projects;
 mod quotas;
 mod revisions;
 mod services;
+mod sessions;
 mod usage;
 
 use std::collections::{BTreeSet, HashMap};
@@ -35,6 +36,7 @@ pub use budgets::Notice;
 pub use intent::{Feed, ServiceIntent};
 pub use projects::StoredProject;
 pub use quotas::Override;
+pub use sessions::Session;
 pub use usage::{Alive, Ended, Grain, Look, UsageStore};
 
 /// The tables. Bodies are JSON of the model's types; columns are what queries need.
@@ -71,6 +73,7 @@ CREATE TABLE IF NOT EXISTS budgets (
 CREATE TABLE IF NOT EXISTS budget_notices (
     project TEXT NOT NULL, budget TEXT NOT NULL, month TEXT NOT NULL, percent BIGINT NOT NULL, told INTEGER NOT NULL,
     PRIMARY KEY (project, budget, month, percent));
+CREATE TABLE IF NOT EXISTS sessions (secret_hash TEXT PRIMARY KEY, expires_at BIGINT NOT NULL, body TEXT NOT NULL);
 ";
 
 /// The database.

@@ -1,0 +1,87 @@
+//! The console: what the API can do, for people who would rather look and click.
+//!
+//! Pages are made here, by the same `app` layer that the API calls, so that a rule says the same everywhere. They work
+//! without a script; the script keeps them up to date ([`live`]) and saves reloading a form that changes while it is
+//! filled in.
+
+mod assets;
+mod failure;
+mod lang;
+mod layout;
+mod live;
+mod service;
+mod services;
+mod sign_in;
+mod visit;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use http::{HeaderName, HeaderValue, header};
+use tower_http::compression::CompressionLayer;
+
+use crate::auth::Auth;
+use crate::platform::Platform;
+
+/// What pages share.
+#[derive(Clone)]
+pub struct Console {
+    platform: Arc<Platform>,
+    auth: Arc<Auth>,
+}
+
+/// Nothing from elsewhere, no script or style but the console's own files, no frame around it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Every path of the console.
+pub fn router(platform: Arc<Platform>, auth: Arc<Auth>) -> Router {
+    let console = Console { platform, auth };
+    let of_service = "/{project}/services/{region}/{service}";
+    let pages = Router::new()
+        .route("/", get(home))
+        .route("/{project}", get(visit::project_home))
+        .route("/{project}/services", get(services::list))
+        .route(of_service, get(service::overview))
+        .route(&format!("{of_service}/{{tab}}"), get(service::tab))
+        .route("/-/language", get(lang::switch))
+        .route("/-/project", get(visit::switch_project))
+        .route("/-/sign-in", get(sign_in::page).post(sign_in::submit))
+        .route("/-/sign-out", post(sign_in::sign_out))
+        .fallback(failure::no_such_page)
+        .layer(axum::middleware::from_fn(failure::explain))
+        .layer(axum::middleware::from_fn_with_state(console.clone(), live::stream))
+        .route("/-/static/{version}/{file}", get(assets::serve))
+        .layer(axum::middleware::from_fn(secure))
+        .layer(CompressionLayer::new());
+    Router::new()
+        .nest("/console", pages)
+        .route("/", get(|| async { Redirect::temporary("/console") }))
+        .with_state(console)
+}
+
+async fn home(State(console): State<Console>) -> Response {
+    let project = &console.platform.config.project.id;
+    Redirect::to(&format!("/console/{project}/services")).into_response()
+}
+
+/// The headers that keep a page the console's own.
+async fn secure(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

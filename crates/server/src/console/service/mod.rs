@@ -1,0 +1,170 @@
+//! A service's page and its tabs.
+
+mod instances;
+mod logs;
+mod panel;
+mod revisions;
+mod yaml;
+
+use std::collections::HashMap;
+
+use axum::extract::{Path, Query};
+use axum::response::{IntoResponse, Redirect, Response};
+use homerun_api::error::ApiError;
+use homerun_model::condition::Status;
+use homerun_model::iam::Resource;
+use homerun_model::service::Service;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::failure::Failure;
+use super::layout::{Page, Section};
+use super::visit::Visit;
+use super::words;
+use crate::app;
+use crate::store::Versioned;
+
+/// Which service a path names, and which tab.
+#[derive(Deserialize)]
+pub(super) struct At {
+    pub(super) region: String,
+    pub(super) service: String,
+    #[serde(default)]
+    tab: String,
+}
+
+/// Path and name of every tab, in their order.
+const TABS: [(&str, &str); 4] =
+    [("revisions", "tab-revisions"), ("logs", "tab-logs"), ("instances", "tab-instances"), ("yaml", "tab-yaml")];
+
+/// The query of a page, by name.
+pub(super) type Asked = HashMap<String, String>;
+
+/// The first tab.
+pub(super) async fn overview(visit: Visit, Path(at): Path<At>) -> Result<Response, Failure> {
+    let key = visit.key(&at.region, &at.service);
+    Ok(Redirect::to(&words::path(&key, TABS[0].0)).into_response())
+}
+
+pub(super) async fn tab(
+    visit: Visit,
+    Path(at): Path<At>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Failure> {
+    let service = find(&visit, &at)?;
+    let content = match at.tab.as_str() {
+        "revisions" => revisions::show(&visit, &service.value, &asked)?,
+        "logs" => logs::show(&visit, &service.value, &asked).await?,
+        "instances" => instances::show(&visit, &service.value)?,
+        "yaml" => yaml::show(&visit, &service)?,
+        other => return Err(Failure(ApiError::NotFound { kind: "Page", name: other.to_owned() })),
+    };
+    let content = html! {
+        (head(&visit, &service.value))
+        (tabs(&visit, &service.value, &at.tab))
+        (content)
+    };
+    let title = at.service;
+    Ok(Page { title, section: Section::Services, live: true, content }.show(&visit))
+}
+
+/// The service that a path names.
+///
+/// # Errors
+/// `PermissionDenied` or `NotFound`.
+pub(super) fn find(visit: &Visit, at: &At) -> Result<Versioned<Service>, Failure> {
+    let key = visit.key(&at.region, &at.service);
+    Ok(app::services::get(visit.platform(), visit.caller(), "run.services.get", &key)?)
+}
+
+/// What the service is and how it is, and what can be done with it.
+pub(super) fn head(visit: &Visit, service: &Service) -> Markup {
+    let (lang, key) = (visit.lang, &service.key);
+    let resource = Resource::Service(key.clone());
+    let url = visit.platform().url(key, None);
+    html! {
+        p .crumbs { a href=(visit.path("services")) { (lang.t("services")) } " › " }
+        div .heading {
+            h1 { (key.name) " " (words::badge(lang, words::of_service(service))) }
+            div .actions {
+                @if visit.may_on("run.services.update", &resource) {
+                    a .button.primary href=(words::path(key, "deploy")) { (lang.t("edit-and-deploy")) }
+                    a .button href=(words::path(key, "traffic")) { (lang.t("manage-traffic")) }
+                }
+                @if visit.may_on("run.services.delete", &resource) {
+                    a .button.danger href=(words::path(key, "delete")) { (lang.t("delete")) }
+                }
+            }
+        }
+        dl .facts {
+            div { dt { (lang.t("url")) } dd { a href=(url) rel="noreferrer" { (url) } } }
+            div { dt { (lang.t("region")) } dd { (key.region) } }
+            div {
+                dt { (lang.t("gpu")) }
+                dd { @if let Some(gpu) = words::gpu(visit, &service.spec.template) { (gpu) } @else { (lang.t("none")) } }
+            }
+            div { dt { (lang.t("last-deployed")) } dd { (words::time(service.updated_at)) } }
+            div { dt { (lang.t("deployed-by")) } dd { (service.last_modifier) } }
+        }
+        @if let Some(why) = words::why(service) {
+            p .message.(words::of_service(service).0) role="status" { (why) }
+        }
+        (steps(visit, service))
+    }
+}
+
+/// The steps of a deployment under way, or of one that has failed.
+fn steps(visit: &Visit, service: &Service) -> Markup {
+    let conditions = &service.status.conditions;
+    let settled = conditions.iter().all(|condition| condition.status == Status::True);
+    html! {
+        @if !settled && service.deleted_at.is_none() {
+            ol .steps aria-label=(visit.lang.t("deployment-steps")) {
+                @for condition in conditions {
+                    li class=(mark(condition.status)) {
+                        strong { (visit.lang.t(condition_name(condition.kind.as_str()))) }
+                        @if !condition.message.is_empty() { " " span { (condition.message) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The class of a condition's status.
+pub(super) fn mark(status: Status) -> &'static str {
+    match status {
+        Status::True => "good",
+        Status::False => "bad",
+        Status::Unknown => "busy",
+    }
+}
+
+/// The text that says what a condition speaks of.
+pub(super) fn condition_name(kind: &str) -> &'static str {
+    match kind {
+        "ConfigurationsReady" => "condition-configurations-ready",
+        "RoutesReady" => "condition-routes-ready",
+        "Active" => "condition-active",
+        "ContainerHealthy" => "condition-container-healthy",
+        "ContainerReady" => "condition-container-ready",
+        "ResourcesAvailable" => "condition-resources-available",
+        _ => "condition-ready",
+    }
+}
+
+fn tabs(visit: &Visit, service: &Service, current: &str) -> Markup {
+    html! {
+        nav .tabs aria-label=(visit.lang.t("service-tabs")) {
+            ul {
+                @for (tab, name) in TABS {
+                    li {
+                        a href=(words::path(&service.key, tab)) aria-current=[(tab == current).then_some("page")] {
+                            (visit.lang.t(name))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
