@@ -218,6 +218,7 @@ fn greet(up: &up::Up) {
     let dir = up.platform.config.data_dir.display();
     println!("homerun {} is up", env!("CARGO_PKG_VERSION"));
     println!("  API      http://{}", up.control);
+    println!("  console  http://{}/console", up.control);
     let scheme = if up.platform.config.ingress.has_tls() { "https" } else { "http" };
     println!("  requests {scheme}://{}", up.ingress);
     println!("  data     {dir}");
@@ -226,4 +227,5 @@ fn greet(up: &up::Up) {
         println!("  GPU      {} {}{simulated}", device.gpu_type, device.id);
     }
     println!("Point gcloud at it:  eval \"$(homerun gcloud-env --data-dir {dir})\"");
+    println!("Sign in with:        homerun auth print-access-token --data-dir {dir}");
 }

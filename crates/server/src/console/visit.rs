@@ -108,7 +108,9 @@ impl FromRequestParts<Console> for Visit {
         let segments = Path::<Segments>::from_request_parts(parts, console).await;
         let named = segments.ok().and_then(|Path(segments)| segments.project);
         let project = match named {
-            Some(named) => app::projects::find(&console.platform, &named).map_err(|e| Failure(e).into_response())?.project,
+            Some(named) => {
+                app::projects::find(&console.platform, &named).map_err(|e| Failure(e).into_response())?.project
+            }
             None => console.platform.config.default_project(),
         };
         Ok(Self { console: console.clone(), signed_in, lang, here, project })
@@ -150,7 +152,7 @@ pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// Where to go on, if that is a page of the console.
 pub(super) fn back(next: &str) -> &str {
-    let fine = next.starts_with("/console") && !next.contains(['\\', '\r', '\n']);
+    let fine = (next == "/console" || next.starts_with("/console/")) && !next.contains(['\\', '\r', '\n']);
     if fine { next } else { "/console" }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod browser;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -46,11 +46,7 @@ pub(super) async fn overview(visit: Visit, Path(at): Path<At>) -> Result<Respons
     Ok(Redirect::to(&words::path(&key, TABS[0].0)).into_response())
 }
 
-pub(super) async fn tab(
-    visit: Visit,
-    Path(at): Path<At>,
-    Query(asked): Query<Asked>,
-) -> Result<Response, Failure> {
+pub(super) async fn tab(visit: Visit, Path(at): Path<At>, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let service = find(&visit, &at)?;
     let content = match at.tab.as_str() {
         "revisions" => revisions::show(&visit, &service.value, &asked)?,

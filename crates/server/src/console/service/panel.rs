@@ -21,8 +21,7 @@ const TABS: [(&str, &str); 4] = [
 pub(super) fn show(visit: &Visit, service: &Service, revision: &Revision, asked: &Asked) -> Markup {
     let (lang, name) = (visit.lang, &revision.key.name);
     let current = asked.get("panel").map_or(TABS[0].0, String::as_str);
-    let href =
-        |tab: &str| format!("{}?revision={name}&panel={tab}", words::path(&service.key, "revisions"));
+    let href = |tab: &str| format!("{}?revision={name}&panel={tab}", words::path(&service.key, "revisions"));
     html! {
         aside .panel.card aria-labelledby="panel-title" {
             h2 #panel-title { (name) }

@@ -1,0 +1,214 @@
+//! The console: who gets in, what keeps others out, and what its pages show.
+
+mod common;
+
+use std::time::Duration;
+
+use common::browser::Browser;
+use common::{SERVICES, Stack, service};
+use futures_util::StreamExt as _;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+const LIST: &str = "/console/demo/services";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_who_is_not_signed_in_is_asked_for_a_token_and_comes_back_to_the_page() {
+    let stack = Stack::start("none").await;
+    let mut browser = Browser::new(&stack);
+    let page = browser.get("/console/demo/services?q=a%26b").await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER);
+    let sign_in = page.location().to_owned();
+    assert!(sign_in.starts_with("/console/-/sign-in?next="), "{sign_in}");
+    let page = browser.post(&sign_in, &[("token", "wrong")]).await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    assert!(page.words().contains("This token is not valid"), "{}", page.words());
+    assert!(browser.cookies.is_empty());
+    let token = stack.token.clone();
+    let page = browser.post(&sign_in, &[("token", &format!(" {token}\n"))]).await;
+    assert_eq!((page.status, page.location()), (StatusCode::SEE_OTHER, "/console/demo/services?q=a%26b"));
+    let cookie = page.headers["set-cookie"].to_str().unwrap().to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && !cookie.contains(&token), "{cookie}");
+    assert_eq!(browser.get(LIST).await.status, StatusCode::OK);
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_nobody_is_sent_elsewhere_after_signing_in() {
+    let stack = Stack::start("none").await;
+    for elsewhere in
+        ["https://example.com", "//example.com", "/console\\example.com", "/console/\r\nset-cookie: a=b", "/consoles"]
+    {
+        let mut browser = Browser::new(&stack);
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", elsewhere).finish();
+        let page = browser.post(&format!("/console/-/sign-in?{query}"), &[("token", &stack.token)]).await;
+        assert_eq!((page.status, page.location()), (StatusCode::SEE_OTHER, "/console"), "{elsewhere}");
+    }
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_a_session_outlives_a_restart_and_ends_by_signing_out_with_its_token_and_with_its_account() {
+    let mut stack = Stack::start("none").await;
+    let token = stack.token.clone();
+    let mut browser = Browser::signed_in(&stack, &token).await;
+    let cookies = browser.cookies.clone();
+    let dir = stack.end().await;
+    stack = Stack::start_in(dir, "none", |_| {}).await;
+    browser = Browser::new(&stack);
+    browser.cookies = cookies.clone();
+    let page = browser.get(LIST).await;
+    assert_eq!(page.status, StatusCode::OK);
+
+    let refused = browser.post("/console/-/sign-out", &[]).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "without the form's secret");
+    assert_eq!(browser.get(LIST).await.status, StatusCode::OK, "still signed in");
+    let gone = browser.submit(&page, "/console/-/sign-out", &[]).await;
+    assert_eq!(gone.location(), "/console/-/sign-in");
+    assert!(browser.cookies.is_empty());
+    browser.cookies = cookies;
+    assert_eq!(browser.get(LIST).await.status, StatusCode::SEE_OTHER, "the old cookie is of no use");
+
+    let account = json!({"accountId": "robot-one"});
+    let (status, made) = stack.call(Method::POST, "/v1/projects/demo/serviceAccounts", Some(account)).await;
+    assert_eq!(status, StatusCode::OK, "{made:#}");
+    let email = made["email"].as_str().unwrap();
+    stack.grant("", "roles/run.viewer", &format!("serviceAccount:{email}")).await;
+    let mut robot = Browser::signed_in(&stack, &stack.access(email).await).await;
+    assert_eq!(robot.get(LIST).await.status, StatusCode::OK);
+    let path = format!("/v1/projects/demo/serviceAccounts/{email}:disable");
+    assert_eq!(stack.call(Method::POST, &path, Some(json!({}))).await.0, StatusCode::OK);
+    assert_eq!(robot.get(LIST).await.status, StatusCode::SEE_OTHER, "its account is disabled");
+
+    let mut owner = Browser::signed_in(&stack, &token).await;
+    let dir = stack.end().await;
+    std::fs::remove_file(dir.path().join("token")).unwrap();
+    stack = Stack::start_in(dir, "none", |_| {}).await;
+    let cookies = std::mem::take(&mut owner.cookies);
+    owner = Browser::new(&stack);
+    owner.cookies = cookies;
+    assert_eq!(owner.get(LIST).await.status, StatusCode::SEE_OTHER, "the owner's token is another");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_every_answer_forbids_what_is_not_the_consoles_own() {
+    let stack = Stack::start("none").await;
+    let mut browser = Browser::signed_in(&stack, &stack.token).await;
+    let page = browser.get(LIST).await;
+    let link = regex::Regex::new(r#"(?:src|href)="([^"]+)""#).unwrap();
+    let mut links: Vec<String> = link.captures_iter(&page.text).map(|link| link[1].to_owned()).collect();
+    assert!(links.iter().filter(|link| link.contains("/static/")).count() >= 4, "{links:?}");
+    assert!(links.iter().all(|link| link.starts_with(['/', '#'])), "nothing is from elsewhere: {links:?}");
+    let inline = regex::Regex::new(r#"<[^>]* (?:style|on[a-z]+)="#).unwrap();
+    assert!(!inline.is_match(&page.text), "no inline style or handler");
+    links.retain(|link| link.starts_with("/console/"));
+    for path in links.iter().map(String::as_str).chain([LIST, "/console/-/sign-in", "/console/demo/nothing"]) {
+        let answer = browser.get(path).await;
+        let policy = answer.headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{path}: {policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{path}");
+        let kept = answer.headers["cache-control"].to_str().unwrap();
+        assert_eq!(kept.contains("immutable"), path.contains("/static/"), "{path}: {kept}");
+    }
+    let elsewhere = [("sec-fetch-site", "cross-site")];
+    let fields = [("token", stack.token.as_str())];
+    let page = Browser::new(&stack).send(Method::POST, "/console/-/sign-in", Some(&fields), &elsewhere).await;
+    assert_eq!(page.status, StatusCode::BAD_REQUEST, "another site signs nobody in");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_the_list_tells_services_apart_and_finds_them() {
+    let stack = Stack::start("simulated:nvidia-l4=1").await;
+    let mut browser = Browser::signed_in(&stack, &stack.token).await;
+    let page = browser.get(LIST).await;
+    assert!(page.words().contains("There is no service yet"), "{}", page.words());
+    stack.create(service("plain", "hello", false)).await;
+    stack.create(service("accelerated", "hello", true)).await;
+    stack.settled("accelerated").await;
+    let page = browser.get(LIST).await;
+    let words = page.words();
+    assert!(words.contains("2 of 2 services") && words.contains("1 × nvidia-l4 simulated"), "{words}");
+    assert!(words.contains("✓ Ready") && words.contains("owner@homerun.local"), "{words}");
+    let page = browser.get("/console/demo/services?q=PLAIN").await;
+    assert!(page.words().contains("1 of 2 services") && !page.words().contains("accelerated"), "{}", page.words());
+    let page = browser.get("/console/demo/services?region=europe-west1").await;
+    assert!(page.words().contains("No service matches"), "{}", page.words());
+    browser.language = "ja";
+    let page = browser.get(LIST).await;
+    assert!(page.words().contains("2 件中 2 件のサービス") && page.words().contains("準備完了"), "{}", page.words());
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g13_the_containers_panel_shows_the_gpu() {
+    let stack = Stack::start("simulated:nvidia-l4=1").await;
+    stack.create(service("accelerated", "hello", true)).await;
+    stack.settled("accelerated").await;
+    let mut browser = Browser::signed_in(&stack, &stack.token).await;
+    let at = "/console/demo/services/us-central1/accelerated";
+    assert_eq!(browser.get(at).await.location().rsplit('/').nth(1), Some("accelerated"));
+    let words = browser.get(&format!("{at}/revisions")).await.words();
+    assert!(words.contains("GPU type nvidia-l4 simulated Number of GPUs 1 "), "{words}");
+    assert!(words.contains("100 % Latest"), "{words}");
+    browser.language = "ja";
+    let words = browser.get(&format!("{at}/revisions")).await.words();
+    assert!(words.contains("GPU のタイプ nvidia-l4") && words.contains("GPU の数 1"), "{words}");
+    let yaml = browser.get(&format!("{at}/yaml")).await;
+    assert!(yaml.text.contains("nvidia.com/gpu"), "{}", yaml.text);
+    for tab in ["instances", "logs"] {
+        assert_eq!(browser.get(&format!("{at}/{tab}")).await.status, StatusCode::OK, "{tab}");
+    }
+    for nowhere in ["other", "accelerated/nothing"] {
+        let page = browser.get(&format!("/console/demo/services/us-central1/{nowhere}")).await;
+        let page = if page.status == StatusCode::SEE_OTHER { browser.get(page.location()).await } else { page };
+        assert_eq!(page.status, StatusCode::NOT_FOUND, "{nowhere}");
+    }
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g22_a_page_shows_no_more_than_the_visitor_may_see() {
+    let stack = Stack::start("none").await;
+    stack.create(service("hello", "hello", false)).await;
+    let mut nobody = Browser::signed_in(&stack, &stack.access("nobody@example.com").await).await;
+    for path in [LIST, "/console/demo/services/us-central1/hello/yaml"] {
+        let page = nobody.get(path).await;
+        assert_eq!(page.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(page.words().contains("Permission 'run.services."), "{}", page.words());
+    }
+    stack.grant("", "roles/run.viewer", "user:nobody@example.com").await;
+    let page = nobody.get(LIST).await;
+    assert!(page.words().contains("hello") && !page.words().contains("Deploy container"), "{}", page.words());
+    let page = nobody.get("/console/demo/services/us-central1/hello/revisions").await;
+    assert!(!page.words().contains("Edit") && !page.words().contains("Delete"), "{}", page.words());
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_an_open_page_follows_changes_until_the_visitor_signs_out() {
+    let stack = Stack::start("none").await;
+    let mut browser = Browser::signed_in(&stack, &stack.token).await;
+    let page = browser.get(LIST).await;
+    let cookie = format!("homerun_session={}", browser.cookies["homerun_session"]);
+    let request = stack.client.get(format!("http://{}{LIST}", stack.up.control));
+    let request = request.header("cookie", cookie).header("accept", "text/event-stream");
+    let mut events = request.send().await.expect("an answer").bytes_stream();
+    let mut seen = String::new();
+    let mut until = async |what: &str| {
+        while !seen.contains(what) {
+            let next = tokio::time::timeout(Duration::from_secs(10), events.next()).await;
+            let next = next.unwrap_or_else(|_| panic!("no event with {what}: {seen}"));
+            seen.push_str(&String::from_utf8_lossy(&next.expect("more").expect("bytes")));
+        }
+    };
+    until("There is no service yet").await;
+    stack.create(service("hello", "hello", false)).await;
+    until("s-us-central1-hello").await;
+    assert_eq!(stack.call(Method::DELETE, &format!("{SERVICES}/hello"), None).await.0, StatusCode::OK);
+    browser.submit(&page, "/console/-/sign-out", &[]).await;
+    until("event: over").await;
+    stack.end().await;
+}
