@@ -164,7 +164,7 @@ fn line(visit: &Visit, row: &Row) -> Markup {
         tr id={ "s-" (key.region) "-" (key.name) } {
             th scope="row" { a href=(words::path(key, "")) { (key.name) } }
             td title=[words::why(&row.service)] { (words::badge(visit.lang, words::of_service(&row.service))) }
-            td { (key.region) }
+            td .name { (key.region) }
             td { @if let Some(gpu) = words::gpu(visit, &spec.template) { (gpu) } @else { "–" } }
             td .number { (row.instances) }
             td .number { @if let Some(rate) = row.requests { (format!("{rate:.1}")) } @else { "–" } }

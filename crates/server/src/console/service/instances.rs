@@ -47,7 +47,7 @@ fn line(visit: &Visit, instance: &own::Instance) -> Markup {
         tr #{ "i-" (instance.id) } {
             th scope="row" { code { (instance.id) } }
             td { (words::badge(lang, words::of_instance(&instance.state))) }
-            td { (instance.revision) }
+            td .name { (instance.revision) }
             td {
                 @for gpu in &instance.gpus { code { (gpu) } " " }
                 @if instance.gpus.is_empty() { "–" }

@@ -11,13 +11,14 @@ use std::collections::HashMap;
 use axum::extract::{Path, Query};
 use axum::response::{IntoResponse, Redirect, Response};
 use homerun_api::error::ApiError;
-use homerun_model::condition::Status;
+use homerun_model::condition::{Condition, ConditionType, Status};
 use homerun_model::iam::Resource;
 use homerun_model::service::Service;
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::failure::Failure;
+use super::lang::Lang;
 use super::layout::{Page, Section};
 use super::visit::Visit;
 use super::words;
@@ -111,41 +112,40 @@ pub(super) fn head(visit: &Visit, service: &Service) -> Markup {
 
 /// The steps of a deployment under way, or of one that has failed.
 fn steps(visit: &Visit, service: &Service) -> Markup {
-    let conditions = &service.status.conditions;
-    let settled = conditions.iter().all(|condition| condition.status == Status::True);
+    let all = &service.status.conditions;
+    let settled = all.iter().all(|condition| condition.status == Status::True);
+    html! { @if !settled && service.deleted_at.is_none() { (conditions(visit.lang, all)) } }
+}
+
+/// Conditions as the steps that they are.
+fn conditions(lang: Lang, conditions: &[Condition]) -> Markup {
+    let class = |status| match status {
+        Status::True => "good",
+        Status::False => "bad",
+        Status::Unknown => "busy",
+    };
     html! {
-        @if !settled && service.deleted_at.is_none() {
-            ol .steps aria-label=(visit.lang.t("deployment-steps")) {
-                @for condition in conditions {
-                    li class=(mark(condition.status)) {
-                        strong { (visit.lang.t(condition_name(condition.kind.as_str()))) }
-                        @if !condition.message.is_empty() { " " span { (condition.message) } }
-                    }
+        ol .steps aria-label=(lang.t("deployment-steps")) {
+            @for condition in conditions {
+                li class=(class(condition.status)) {
+                    strong { (lang.t(condition_name(condition.kind))) }
+                    @if !condition.message.is_empty() { " " span { (condition.message) } }
                 }
             }
         }
     }
 }
 
-/// The class of a condition's status.
-pub(super) fn mark(status: Status) -> &'static str {
-    match status {
-        Status::True => "good",
-        Status::False => "bad",
-        Status::Unknown => "busy",
-    }
-}
-
 /// The text that says what a condition speaks of.
-pub(super) fn condition_name(kind: &str) -> &'static str {
+fn condition_name(kind: ConditionType) -> &'static str {
     match kind {
-        "ConfigurationsReady" => "condition-configurations-ready",
-        "RoutesReady" => "condition-routes-ready",
-        "Active" => "condition-active",
-        "ContainerHealthy" => "condition-container-healthy",
-        "ContainerReady" => "condition-container-ready",
-        "ResourcesAvailable" => "condition-resources-available",
-        _ => "condition-ready",
+        ConditionType::Ready => "condition-ready",
+        ConditionType::ConfigurationsReady => "condition-configurations-ready",
+        ConditionType::RoutesReady => "condition-routes-ready",
+        ConditionType::Active => "condition-active",
+        ConditionType::ContainerHealthy => "condition-container-healthy",
+        ConditionType::ContainerReady => "condition-container-ready",
+        ConditionType::ResourcesAvailable => "condition-resources-available",
     }
 }
 

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::super::lang::Lang;
 use super::super::visit::Visit;
 use super::super::words;
-use super::{Asked, condition_name, mark};
+use super::{Asked, conditions};
 
 /// Name in the address, and text, of the panel's tabs.
 const TABS: [(&str, &str); 4] = [
@@ -25,11 +25,7 @@ pub(super) fn show(visit: &Visit, service: &Service, revision: &Revision, asked:
     html! {
         aside .panel.card aria-labelledby="panel-title" {
             h2 #panel-title { (name) }
-            @for condition in revision.conditions.iter().filter(|condition| !condition.message.is_empty()) {
-                p .message.(mark(condition.status)) {
-                    strong { (lang.t(condition_name(condition.kind.as_str()))) } " " (condition.message)
-                }
-            }
+            (conditions(lang, &revision.conditions))
             @for warning in &revision.warnings { p .message.busy { (warning) } }
             nav .tabs aria-label=(lang.t("revision-tabs")) {
                 ul {

@@ -115,7 +115,10 @@ env = Environment variables
 startup-probe = Startup probe
 liveness-probe = Liveness probe
 readiness-probe = Readiness probe
-probe-often = after { $delay } s, every { $period } s, at most { $timeout } s each; fails after { $failures } failures in a row
+probe-often = after { $delay } s, every { $period } s, at most { $timeout } s each; fails after { $failures ->
+        [one] one failure
+       *[other] { $failures } failures in a row
+    }
 cpu-allocation = CPU allocation
 cpu-always = CPU is always allocated
 cpu-during-requests = CPU is only allocated during request processing
@@ -158,4 +161,7 @@ severity-warning = Warning and above
 severity-error = Error and above
 log-text = Text or URL contains
 logs-empty = There are no log entries like this.
-logs-newest = The newest { $count } entries, the newest first
+logs-newest = { $count ->
+        [one] One entry
+       *[other] The newest { $count } entries, the newest first
+    }
