@@ -9,6 +9,7 @@ pub mod container;
 pub mod gpu;
 pub mod iam;
 pub mod instance;
+pub mod metrics;
 pub mod names;
 pub mod operation;
 pub mod plan;
