@@ -22,7 +22,7 @@ use homerun_model::revision::PinnedImage;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::gpu::{Device, Driver};
+use crate::gpu::{Device, Driver, GpuUse};
 
 /// Runs instances. All calls are idempotent by instance id, and safe at the same time.
 ///
@@ -79,6 +79,10 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The GPUs that instances can be given.
     fn devices(&self) -> Vec<Device>;
+
+    /// How much of each GPU is in use; see [`GpuUse`] for what that means of simulated ones. Asks the driver, which may
+    /// take milliseconds.
+    fn gpu_use(&self) -> Vec<GpuUse>;
 
     /// The GPU driver, if there are GPUs.
     fn driver(&self) -> Option<Driver> {

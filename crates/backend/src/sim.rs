@@ -34,7 +34,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::gpu::{Device, Driver, GpuSetting, Gpus, SimulationError};
+use crate::gpu::{Device, Driver, GpuSetting, GpuUse, Gpus, Holder, SimulationError};
 use crate::{Backend, CpuUse, LocalImage, LogLine, LogSink, LogStream, PullError, PulledImage};
 
 /// The simulation.
@@ -328,6 +328,17 @@ impl Backend for SimBackend {
 
     fn devices(&self) -> Vec<Device> {
         self.gpus.devices().to_vec()
+    }
+
+    fn gpu_use(&self) -> Vec<GpuUse> {
+        self.gpus.usage(|device| {
+            let instances = self.list();
+            let mut live = instances.iter().filter(|instance| !instance.state.is_over());
+            let spec = &live.find(|instance| instance.spec.gpus.contains(device))?.spec;
+            // Simulated instances have no memory; they are said to use a quarter of their limit.
+            let limits: u64 = spec.containers.iter().map(|container| container.memory.bytes()).sum();
+            Some(Holder { instance: spec.id.clone(), cpu: self.cpu(&spec.id)?, memory_bytes: limits / 4 })
+        })
     }
 
     fn driver(&self) -> Option<Driver> {

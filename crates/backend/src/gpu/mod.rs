@@ -2,7 +2,7 @@
 //!
 //! [`Gpus`] is the whole interface: [`Gpus::open`] looks for devices as the operator's [`GpuSetting`]
 //! says, [`Gpus::devices`] lists them, [`Gpus::inject`] edits the OCI runtime spec of the one container
-//! that gets some. Which instance gets which device is decided by `homerun_model::plan`, never here.
+//! that gets some, and `usage` says how busy they are. Which instance gets which device is decided by `homerun_model::plan`, never here.
 //!
 //! Real devices come from NVIDIA's management library (`nvml`), simulated ones from a stand-in
 //! driver that homerun carries with it (`simulated`). Both reach a container the same way: through a
@@ -13,6 +13,7 @@ mod compat;
 mod nvml;
 mod setting;
 mod simulated;
+mod usage;
 
 use std::error::Error;
 use std::fmt;
@@ -26,6 +27,8 @@ pub use cdi::InjectError;
 pub use compat::{driver_warning, prefer_compat};
 pub use setting::{GpuSetting, GpuSettingError};
 pub use simulated::SimulationError;
+pub use usage::GpuUse;
+pub(crate) use usage::Holder;
 
 /// One GPU of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +92,7 @@ struct Inventory {
 pub struct Gpus {
     inventory: Inventory,
     cdi: cdi::Registry,
+    watch: usage::Watch,
 }
 
 impl Gpus {
@@ -125,7 +129,7 @@ impl Gpus {
             }
             inventory.notes.push(note);
         }
-        Self { inventory, cdi }
+        Self { inventory, cdi, watch: usage::Watch::default() }
     }
 
     /// The devices, by index.

@@ -12,7 +12,7 @@ use homerun_model::names::{DeviceId, GpuType};
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
-use super::{CudaVersion, Device, Driver, Inventory};
+use super::{CudaVersion, Device, Driver, GpuUse, Inventory};
 
 /// The library's name; the loader knows where it is.
 const LIBRARY: &str = "libnvidia-ml.so.1";
@@ -35,6 +35,28 @@ pub(super) fn inventory_from(library: &OsStr, types: &[GpuTypeInfo]) -> Inventor
         )),
         Err(error) => note(format!("the NVIDIA driver does not answer: {error}")),
     }
+}
+
+/// Opens the driver, to be asked often. It was there when the devices were found; `None` if it does not answer now.
+pub(super) fn driver() -> Option<Nvml> {
+    let opened = Nvml::builder().lib_path(OsStr::new(LIBRARY)).init();
+    opened.inspect_err(|error| tracing::warn!(%error, "how busy the GPUs are cannot be told")).ok()
+}
+
+/// How much of a device is in use; `None` if it does not answer.
+pub(super) fn usage(nvml: &Nvml, device: &Device) -> Option<GpuUse> {
+    let read = || {
+        let found = nvml.device_by_uuid(device.id.as_str())?;
+        let (rates, memory) = (found.utilization_rates()?, found.memory_info()?);
+        Ok::<_, NvmlError>(GpuUse {
+            device: device.id.clone(),
+            busy: (f64::from(rates.gpu) / 100.0).clamp(0.0, 1.0),
+            memory_bytes: memory.used,
+            memory_total_bytes: memory.total,
+            simulated: device.simulated,
+        })
+    };
+    read().inspect_err(|error| tracing::debug!(gpu = %device.id, %error, "it does not say how busy it is")).ok()
 }
 
 fn note(text: String) -> Inventory {

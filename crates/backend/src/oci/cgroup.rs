@@ -160,6 +160,16 @@ impl Cgroups {
         micros.parse().ok().map(Duration::from_micros)
     }
 
+    /// Memory that a container has in use, in bytes, its writable file system included; `None` if it has no cgroup.
+    pub(super) fn memory_bytes(&self, name: &str) -> Option<u64> {
+        let folder = self.folder("memory", name)?;
+        let file = match &self.version {
+            Version::Two(_) => "memory.current",
+            Version::One(_) => "memory.usage_in_bytes",
+        };
+        fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()
+    }
+
     /// Ends every process of a container and removes its cgroup. Waits for the kernel to finish with the
     /// processes, a few milliseconds as a rule; `false` if it does not within `patience`.
     pub(super) fn remove(&self, name: &str, patience: Duration) -> bool {

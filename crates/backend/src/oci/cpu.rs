@@ -1,12 +1,16 @@
-//! How much CPU an instance has at the moment: its limit, more while it starts, nearly nothing while it rests.
+//! How much CPU an instance has at the moment: its limit, more while it starts, nearly nothing while it rests. And how
+//! much it uses.
 
 use std::collections::BTreeMap;
 
 use homerun_model::Timestamp;
 use homerun_model::instance::{InstanceState, STARTUP_BOOST};
-use homerun_model::names::InstanceId;
+use homerun_model::names::{DeviceId, InstanceId};
 
+use super::record::Record;
 use super::{Instance, Shared};
+use crate::CpuUse;
+use crate::gpu::Holder;
 
 /// Thousandths of a CPU of a container that rests: the kernel's least, a hundredth.
 const RESTING: u64 = 10;
@@ -43,6 +47,24 @@ impl Instance {
 }
 
 impl Shared {
+    /// What an instance uses of the CPU; `None` if it cannot be measured.
+    pub(super) fn cpu_use(&self, record: &Record) -> Option<CpuUse> {
+        let times = record.containers.iter().map(|container| self.cgroups.cpu_time(&container.cgroup));
+        Some(CpuUse::new(&record.observed.spec, self.machine.cpu_millis, times.sum::<Option<_>>()?))
+    }
+
+    /// The instance that holds a GPU, as far as it runs.
+    pub(super) fn holder(&self, device: &DeviceId) -> Option<Holder> {
+        let holds = |instance: &&Instance| {
+            let observed = &instance.record.observed;
+            !observed.state.is_over() && observed.spec.gpus.contains(device)
+        };
+        let record = self.lock().values().find(holds)?.record.clone();
+        let memory = record.containers.iter().map(|container| self.cgroups.memory_bytes(&container.cgroup));
+        let memory_bytes = memory.sum::<Option<_>>()?;
+        Some(Holder { instance: record.observed.spec.id.clone(), cpu: self.cpu_use(&record)?, memory_bytes })
+    }
+
     /// Changes what decides over an instance's CPU, and gives its containers what follows.
     pub(super) fn set_cpu(&self, id: &InstanceId, change: impl FnOnce(&mut CpuState)) {
         let mut instances = self.lock();

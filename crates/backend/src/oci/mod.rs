@@ -50,7 +50,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::gpu::{Device, Driver, GpuSetting, Gpus, SimulationError};
+use crate::gpu::{Device, Driver, GpuSetting, GpuUse, Gpus, SimulationError};
 use crate::{Backend, CpuUse, LocalImage, LogSink, PullError, PulledImage};
 use cgroup::Cgroups;
 use cpu::CpuState;
@@ -298,8 +298,7 @@ impl Backend for OciBackend {
 
     fn cpu(&self, id: &InstanceId) -> Option<CpuUse> {
         let record = self.shared.lock().get(id)?.record.clone();
-        let times = record.containers.iter().map(|container| self.shared.cgroups.cpu_time(&container.cgroup));
-        Some(CpuUse::new(&record.observed.spec, self.shared.machine.cpu_millis, times.sum::<Option<_>>()?))
+        self.shared.cpu_use(&record)
     }
 
     fn set_cpu(&self, id: &InstanceId, allocated: bool) {
@@ -316,6 +315,10 @@ impl Backend for OciBackend {
 
     fn devices(&self) -> Vec<Device> {
         self.shared.gpus.devices().to_vec()
+    }
+
+    fn gpu_use(&self) -> Vec<GpuUse> {
+        self.shared.gpus.usage(|device| self.shared.holder(device))
     }
 
     fn driver(&self) -> Option<Driver> {

@@ -96,6 +96,7 @@ pub fn tests() -> Vec<Test> {
         add("a_container_that_never_listens_fails_its_startup_probe", Test::new("", move || never_listens(kind)));
         add("an_image_that_is_missing_is_not_found", Test::new("", move || missing(kind)));
         add("gpus_are_listed_as_simulated_ones", Test::new("", move || gpus(kind)));
+        add("a_simulated_gpu_is_in_use_while_its_holder_works", Test::new("", move || gpu_use(kind)));
         add("many_instances_start_at_once", Test::new("", move || many(kind)));
         add("stopping_is_heard_at_any_moment_of_a_start", Test::new("", move || stopped_early(kind)));
         add("shutdown_ends_every_instance", Test::new("", move || shutdown(kind)));
@@ -220,6 +221,37 @@ async fn missing(kind: Kind) {
     let error = world.backend.pull(kind.missing(), &|_| ()).await.expect_err("no such image");
     assert!(matches!(error, PullError::NotFound(_)), "{error}");
     assert_eq!(error.to_string(), format!("Image '{}' not found.", kind.missing()));
+    kind.end(world).await;
+}
+
+async fn gpu_use(kind: Kind) {
+    let world = kind.world().await;
+    let mut spec = instance("one", kind.works(&world).await);
+    let device = world.backend.devices()[0].clone();
+    spec.gpus = vec![device.id.clone()];
+    let of_device = || {
+        let found = world.backend.gpu_use().into_iter().find(|found| found.device == device.id);
+        let found = found.expect("every device is told of");
+        assert!(found.simulated && found.memory_total_bytes == device.memory_bytes, "{found:?}");
+        found
+    };
+    let idle = of_device();
+    assert_eq!((idle.busy, idle.memory_bytes), (0.0, 0), "nobody holds it");
+    world.ready(&spec).await;
+    of_device();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let busy = loop {
+        world.body(&spec.id, "/").await;
+        let found = of_device();
+        if found.busy > 0.0 && found.memory_bytes > 0 {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "hundreds of requests take some CPU: {found:?}");
+    };
+    assert!(busy.busy <= 1.0 && busy.memory_bytes <= busy.memory_total_bytes, "{busy:?}");
+    world.backend.stop(&spec.id, Duration::from_secs(5)).await;
+    world.wait_for(&spec.id, InstanceState::is_over).await;
+    assert_eq!(of_device(), idle, "nobody holds it any more");
     kind.end(world).await;
 }
 

@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::Spec;
 
 use super::{env, injected, simulated};
-use crate::gpu::nvml;
+use crate::gpu::{Device, nvml};
 
 /// The first id that containers' users have on the host.
 const CONTAINER_ROOT: u32 = 1_000_000;
@@ -162,6 +162,24 @@ fn g17_nvml_reads_devices_and_driver() {
     let found = in_container(&spec, &[], || nvml::inventory_from(library, &published_types()));
     let [device] = &found.devices[..] else { panic!("one device expected: {found:?}") };
     assert_eq!((device.index, &device.id), (0, &gpus.devices()[2].id));
+}
+
+/// The calls and their binary interface; the stand-in's devices are always idle.
+#[test]
+fn g17_nvml_says_how_much_of_a_device_is_in_use() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let gpus = simulated("simulated:nvidia-l4=1", data_dir.path());
+    let spec = injected(&gpus, &[0], &[]);
+    let device = &gpus.devices()[0];
+    let library = OsStr::new("/usr/local/nvidia/lib64/libnvidia-ml.so.1");
+    let (found, missing) = in_container(&spec, &[], || {
+        let driver = nvml_wrapper::Nvml::builder().lib_path(library).init().unwrap();
+        let missing = Device { id: "GPU-of-nobody".into(), ..device.clone() };
+        (nvml::usage(&driver, device), nvml::usage(&driver, &missing))
+    });
+    let found = found.unwrap();
+    assert_eq!((found.busy, found.memory_bytes, found.memory_total_bytes), (0.0, 0, 23_034 << 20));
+    assert_eq!((&found.device, found.simulated, missing), (&device.id, true, None));
 }
 
 #[test]
