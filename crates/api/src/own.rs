@@ -1,5 +1,7 @@
 //! homerun's own calls below `/homerun/v1/`, beyond what Cloud Run has.
 
+pub mod metrics;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 

@@ -9,6 +9,7 @@ mod deploy;
 mod gcloud;
 mod image;
 mod logs;
+mod metrics;
 mod output;
 mod quota;
 pub mod server_file;
@@ -72,6 +73,9 @@ pub enum Command {
     /// Usage and what it costs
     #[command(after_help = usage::EXAMPLES, args_conflicts_with_subcommands = true)]
     Usage(Box<usage::UsageArgs>),
+    /// Show requests, latencies, starts, instances and GPU use over time
+    #[command(after_help = metrics::EXAMPLES)]
+    Metrics(metrics::MetricsArgs),
     /// Budgets: what a project or a service may cost in a month, and what happens then
     Budget {
         /// What to do
@@ -132,6 +136,7 @@ pub async fn run(command: Command, target: &Target) -> Result<(), CliError> {
         Command::Image { command } => image::run(target, command).await,
         Command::Quota { command } => quota::run(target, command).await,
         Command::Usage(args) => usage::run(target, *args).await,
+        Command::Metrics(args) => metrics::run(target, &args).await,
         Command::Budget { command } => budget::run(target, command).await,
         Command::Audit(args) => audit::run(target, &args).await,
         Command::Status(args) => status::run(target, &args).await,

@@ -12,14 +12,8 @@ use proptest::prelude::*;
 fn receipt(millis: &[i64; 4], woken: bool) -> Receipt {
     let at = |millis: i64| Timestamp::from_timestamp_millis(1_800_000_000_000 + millis).expect("in range");
     let end = |steps: usize| Some(at(millis[..steps].iter().sum()));
-    let stamps = Stamps {
-        creating: end(1),
-        prepared: end(2),
-        started: end(3),
-        ready: end(4),
-        woken,
-        ..Stamps::default()
-    };
+    let stamps =
+        Stamps { creating: end(1), prepared: end(2), started: end(3), ready: end(4), woken, ..Stamps::default() };
     Receipt::of(at(0), &stamps)
 }
 

@@ -51,6 +51,8 @@ pub struct Config {
     pub logs: LogsConfig,
     /// How usage is kept and what it costs.
     pub usage: UsageConfig,
+    /// How long metrics are kept.
+    pub metrics: MetricsConfig,
     /// How requests come in.
     pub ingress: IngressConfig,
 }
@@ -71,6 +73,16 @@ pub struct UsageConfig {
     pub provider: String,
     /// Id of the account that pays, as exports name it.
     pub billing_account: String,
+}
+
+/// How long metrics are kept. A deleted service's are kept like any other's.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Days that single minutes are kept.
+    pub minute_days: NonZeroU32,
+    /// Days that hours, and days made of them, are kept.
+    pub hour_days: NonZeroU32,
 }
 
 /// How requests come in.
@@ -244,6 +256,7 @@ impl Default for Config {
             leave_running: false,
             logs: LogsConfig::default(),
             usage: UsageConfig::default(),
+            metrics: MetricsConfig::default(),
             ingress: IngressConfig::default(),
         }
     }
@@ -272,6 +285,13 @@ impl Default for UsageConfig {
             provider: "homerun".to_owned(),
             billing_account: "homerun".to_owned(),
         }
+    }
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        let days = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self { minute_days: days(7), hour_days: days(400) }
     }
 }
 

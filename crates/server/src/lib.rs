@@ -16,6 +16,7 @@ pub mod limits;
 pub mod lock;
 pub mod logs;
 pub mod meter;
+pub mod metrics;
 pub mod outgoing;
 pub mod platform;
 pub mod store;

@@ -77,7 +77,12 @@ Usage is metered (homerun usage --help), and costs what a price list says, Cloud
   prices = \"prices.toml\"     # another list; crates/server/prices/cloud-run.toml is the pattern
   free_tier = false          # grant the list's free usage
   instance_days = 7          # how long single instances are kept
-  hour_days = 92             # how long hours are kept; days are kept for good";
+  hour_days = 92             # how long hours are kept; days are kept for good
+
+Metrics (homerun metrics --help) are kept by minute, hour and day:
+  [metrics]
+  minute_days = 7            # how long single minutes are kept
+  hour_days = 400            # how long hours and days are kept";
 
 #[derive(Args)]
 struct UpArgs {

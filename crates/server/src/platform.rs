@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::limits::Limits;
 use crate::meter::Meter;
+use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::tasks::budgets::Standing;
 
@@ -42,6 +43,8 @@ pub struct Platform {
     pub quotas: Limits,
     /// What counts usage.
     pub meter: Arc<Meter>,
+    /// What is plotted.
+    pub metrics: Arc<Metrics>,
     /// What usage costs.
     pub prices: Prices,
     /// What the loops know and a restart may forget.

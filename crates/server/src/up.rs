@@ -33,6 +33,7 @@ use crate::limits::Limits;
 use crate::lock::{DirLock, LockError};
 use crate::logs::Logs;
 use crate::meter;
+use crate::metrics::{self, Fan};
 use crate::platform::{Gpus, Live, Platform, service_host};
 use crate::store::{Store, StoreError, StoredProject};
 use crate::tasks;
@@ -115,7 +116,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let logs = Logs::open(&config.data_dir.join("logs"), &config.logs, config.url.scheme.as_str(), clock.clone());
     let logs = logs.map_err(data)?;
     let store = Store::open(&config.data_dir.join("homerun.db"))?;
-    let meter = meter::open(&config.data_dir)?;
+    let (meter, metrics) = (meter::open(&config.data_dir)?, metrics::open(&config.data_dir)?);
     let project = config.default_project();
     let enabled_apis = config.enabled_apis.iter().cloned().collect();
     let created_at = Some(clock.now());
@@ -142,11 +143,13 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
         domain: config.url.domain.clone(),
     });
     let settings = ingress_settings(&config)?;
-    let ingress = Ingress::new(doors.clone(), doors, Arc::new(logs.clone()), settings);
+    let observe = Arc::new(Fan { metrics: metrics.clone(), logs: logs.clone() });
+    let ingress = Ingress::new(doors.clone(), doors, observe, settings);
     let url_port = config.url.port.unwrap_or(ingress_address.port());
     let live = Live::default();
     let platform =
-        Arc::new(Platform { config, store, backend, ingress, clock, gpus, quotas, meter, prices, live, url_port });
+        Platform { config, store, backend, ingress, clock, gpus, quotas, meter, metrics, prices, live, url_port };
+    let platform = Arc::new(platform);
 
     let mut tasks = JoinSet::new();
     // Once before the first plan: else GPUs would go to whoever needs no number to want one.
@@ -157,6 +160,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     let meter = tokio::spawn(tasks::meter::run(platform.clone()));
     tasks::budgets::look(&platform);
     tasks.spawn(autoscale.run(platform.clone()));
+    tasks.spawn(tasks::metrics::run(platform.clone()));
     tasks.spawn(tasks::budgets::run(platform.clone()));
     tasks.spawn(tasks::budgets::run_telling(platform.clone()));
     // Once before the first request: else who asks for what was there before would be told that it does not exist.
@@ -200,6 +204,7 @@ impl Up {
         self.meter.abort();
         instances.extend(self.platform.backend.list());
         tasks::meter::look(&self.platform, &instances);
+        tasks::metrics::flush(&self.platform);
         let logs = self.logs;
         // It fails only by a panic, which has been printed.
         let _ = tokio::task::spawn_blocking(move || logs.close()).await;

@@ -28,6 +28,7 @@ pub const PERMISSIONS: &[&str] = &[
     "iam.serviceAccounts.update",
     "logging.logEntries.list",
     "logging.logs.list",
+    "monitoring.timeSeries.list",
     "resourcemanager.projects.create",
     "resourcemanager.projects.get",
     "resourcemanager.projects.getIamPolicy",
@@ -165,6 +166,13 @@ const ROLES: &[Role] = &[
         title: "Logs Viewer",
         description: "Read access to logs.",
         grants: &["logging.*", PROJECT[0]],
+        except: &[],
+    },
+    Role {
+        name: "roles/monitoring.viewer",
+        title: "Monitoring Viewer",
+        description: "Read access to metrics.",
+        grants: &["monitoring.*", PROJECT[0]],
         except: &[],
     },
     Role {
@@ -344,6 +352,12 @@ mod tests {
             ("roles/viewer", "run.services.get", true),
             ("roles/viewer", "run.services.delete", false),
             ("roles/viewer", "iam.serviceAccounts.getAccessToken", false),
+            ("roles/monitoring.viewer", "monitoring.timeSeries.list", true),
+            ("roles/viewer", "monitoring.timeSeries.list", true),
+            ("roles/editor", "monitoring.timeSeries.list", true),
+            // Cloud Run's own roles do not have it: https://cloud.google.com/run/docs/reference/iam/roles
+            ("roles/run.admin", "monitoring.timeSeries.list", false),
+            ("roles/run.viewer", "monitoring.timeSeries.list", false),
             ("roles/owner", "run.services.setIamPolicy", true),
             ("roles/owner", "no.such.permission", false),
         ] {

@@ -5,6 +5,7 @@ pub mod access;
 pub mod accounts;
 pub mod budgets;
 pub mod logs;
+pub mod metrics;
 pub mod operations;
 pub mod policies;
 pub mod projects;

@@ -10,6 +10,7 @@ mod iam;
 mod list;
 mod locations;
 mod logging;
+mod metrics;
 mod operations;
 mod own;
 mod path;
@@ -56,6 +57,7 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> 
         .route("/v2/entries:list", post(logging::list))
         .route("/homerun/v1/status", get(own::status))
         .route("/homerun/v1/projects/{project}/audit", get(own::audit_log))
+        .route("/homerun/v1/projects/{project}/metrics", get(metrics::of_project))
         .route("/homerun/v1/usage", get(usage::of_all))
         .route("/homerun/v1/usage:focus", get(usage::focus_of_all))
         .route("/homerun/v1/projects/{project}/usage", get(usage::of_project))

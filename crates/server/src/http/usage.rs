@@ -68,7 +68,7 @@ impl Asked {
     }
 }
 
-fn time(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
+pub(super) fn time(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
     let read = |text: &str| {
         let time = chrono::DateTime::parse_from_rfc3339(text);
         time.map(|time| time.to_utc())

@@ -10,6 +10,7 @@ mod accounts;
 mod audit;
 mod budgets;
 mod intent;
+mod metrics;
 mod operations;
 mod policies;
 mod projects;
@@ -24,6 +25,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use homerun_model::iam::Policy;
+use homerun_model::metrics::DecodeError;
 use homerun_model::names::{RevisionKey, ServiceKey};
 use rusqlite::Connection;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -34,6 +36,7 @@ use intent::{Intent, Pending};
 pub use accounts::ServiceAccount;
 pub use budgets::Notice;
 pub use intent::{Feed, ServiceIntent};
+pub use metrics::{Due, MetricsStore};
 pub use projects::StoredProject;
 pub use quotas::Override;
 pub use sessions::Session;
@@ -119,6 +122,9 @@ pub enum StoreError {
     /// What the database holds cannot be read, for instance after a downgrade.
     #[error("a record of the database cannot be read")]
     Record(#[source] serde_json::Error),
+    /// A point of metrics cannot be read.
+    #[error("a record of metrics cannot be read")]
+    Point(#[from] DecodeError),
     /// The data directory could not be made or entered.
     #[error("the database could not be opened at {path}")]
     Open {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use homerun_model::billing::Moment;
 use homerun_model::instance::ObservedInstance;
 
 use crate::app::usage::days_ago;
@@ -46,8 +47,15 @@ fn forget(platform: &Platform) {
     }
 }
 
-/// Looks once.
+/// Looks once, for usage and for metrics.
 pub fn look(platform: &Platform, instances: &[ObservedInstance]) {
+    let now = Moment { wall: platform.clock.now(), steady: platform.clock.steady() };
+    if let Err(error) = platform.metrics.look(now, instances) {
+        tracing::error!(
+            error = &error as &dyn Error,
+            "metrics could not be written; those of an hour are kept in memory and written as soon as that works"
+        );
+    }
     if let Err(error) = platform.meter.look(platform, instances) {
         tracing::error!(
             error = &error as &dyn Error,

@@ -5,6 +5,7 @@ pub mod autoscale;
 mod back_off;
 pub mod budgets;
 pub mod meter;
+pub mod metrics;
 mod pull;
 pub mod reconcile;
 mod revisions;
