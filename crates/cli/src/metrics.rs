@@ -88,7 +88,10 @@ fn table(metrics: &Metrics) -> String {
     let headings: Vec<_> = std::iter::once(("TIME", Align::Left)).chain(right).collect();
     let mut text = columns(&headings, &points.iter().map(|point| row(point, has_gpus)).collect::<Vec<_>>());
     if points.len() < metrics.points.len() {
-        text.push_str(&format!("Of {} steps of {step}, only those are shown in which something happened.\n", metrics.points.len()));
+        text.push_str(&format!(
+            "Of {} steps of {step}, only those are shown in which something happened.\n",
+            metrics.points.len()
+        ));
     }
     metrics.notes.iter().for_each(|note| text.push_str(&format!("! {note}\n")));
     text
@@ -171,14 +174,17 @@ mod tests {
         let busy = Point {
             requests: [("2xx".to_owned(), 7), ("5xx".to_owned(), 1)].into(),
             latency: Some(Latency { p50_millis: 12.34, p95_millis: 50.0, p99_millis: 200.0 }),
-            starts: Some(Starts {
-                times: Times { count: 1, mean_millis: 18.0, most_millis: 18.0 },
-                steps: Vec::new(),
-            }),
+            starts: Some(Starts { times: Times { count: 1, mean_millis: 18.0, most_millis: 18.0 }, steps: Vec::new() }),
             instances: [("ready".to_owned(), Count { mean: 0.5, most: 1 })].into(),
             gpus: [(
                 "GPU-1".to_owned(),
-                GpuUse { held_seconds: 30.0, busy: 0.25, most_busy: 1.0, memory_bytes: 1048576.0, most_memory_bytes: 1 },
+                GpuUse {
+                    held_seconds: 30.0,
+                    busy: 0.25,
+                    most_busy: 1.0,
+                    memory_bytes: 1048576.0,
+                    most_memory_bytes: 1,
+                },
             )]
             .into(),
             ..quiet()

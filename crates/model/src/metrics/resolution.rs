@@ -7,9 +7,9 @@ use crate::Timestamp;
 /// Points that a range is shown by, at most; one more where it begins in the middle of one.
 pub const MOST_POINTS: i64 = 300;
 
-/// Lengths of a point in seconds. Each is a whole number of its grain.
-const STEPS: [i64; 13] = [
-    60, 120, 300, 600, 900, 1800, // minutes
+/// Lengths of a point in seconds. Each is a whole number of its grain, and not a large one: that is how many are read.
+const STEPS: [i64; 11] = [
+    60, 120, 300, 600, // minutes
     3600, 7200, 10_800, 21_600, // hours
     86_400, 172_800, 604_800, // days
 ];

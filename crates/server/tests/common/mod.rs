@@ -7,7 +7,7 @@ pub mod browser;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use homerun_server::clock::SystemClock;
+use homerun_server::clock::{Clock, SystemClock};
 use homerun_server::config::{BackendKind, Config};
 use homerun_server::up::{self, Up};
 use reqwest::{Method, StatusCode};
@@ -34,6 +34,10 @@ impl Stack {
     }
 
     pub async fn start_in(dir: TempDir, gpu: &str, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at(dir, gpu, change, Arc::new(SystemClock)).await
+    }
+
+    pub async fn start_at(dir: TempDir, gpu: &str, change: impl FnOnce(&mut Config), clock: Arc<dyn Clock>) -> Self {
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             ingress_listen: ([127, 0, 0, 1], 0).into(),
@@ -43,7 +47,7 @@ impl Stack {
             ..Config::default()
         };
         change(&mut config);
-        let up = up::start(config, Arc::new(SystemClock)).await.expect("homerun starts");
+        let up = up::start(config, clock).await.expect("homerun starts");
         let token = std::fs::read_to_string(dir.path().join("token")).expect("the token is there");
         Self { up, dir, client: client(), token }
     }
