@@ -170,6 +170,43 @@ async fn g13_the_containers_panel_shows_the_gpu() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn g24_requests_and_starts_are_plotted_and_simulated_gpus_say_so() {
+    let stack = Stack::start("simulated:nvidia-l4=1").await;
+    stack.create(service("accelerated", "hello", true)).await;
+    stack.settled("accelerated").await;
+    stack.make_public("accelerated").await;
+    for _ in 0..3 {
+        assert_eq!(stack.visit("accelerated", "/").await.0, StatusCode::OK);
+    }
+    let mut browser = Browser::signed_in(&stack, &stack.token).await;
+    let at = "/console/demo/services/us-central1/accelerated";
+    assert_eq!(browser.get(at).await.location(), format!("{at}/metrics"));
+    let begun = std::time::Instant::now();
+    let page = loop {
+        let page = browser.get(&format!("{at}/metrics?range=24h")).await;
+        if page.text.contains("GPU utilization (simulated)") || begun.elapsed() > Duration::from_secs(20) {
+            break page;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let words = page.words();
+    assert!(page.text.contains("3 requests, of which 0 had a server error."), "{words}");
+    assert!(
+        words.contains("GPU utilization (simulated)") && words.contains("A simulated GPU cannot compute"),
+        "{words}"
+    );
+    assert!(page.text.contains("One start, which took") && words.contains("sandbox created"), "{words}");
+    let words = browser.get(LIST).await.words();
+    assert!(words.contains(" 0.05 "), "three requests in a minute: {words}");
+    browser.cookies.insert("homerun_offset".to_owned(), "540".to_owned());
+    assert!(browser.get(&format!("{at}/metrics")).await.words().contains("Times are in UTC+09:00."));
+    let mut robot = Browser::signed_in(&stack, &stack.access("robot@example.com").await).await;
+    stack.grant("", "roles/run.viewer", "user:robot@example.com").await;
+    assert_eq!(robot.get(at).await.location(), format!("{at}/revisions"), "run.viewer may not read metrics");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn g22_a_page_shows_no_more_than_the_visitor_may_see() {
     let stack = Stack::start("none").await;
     stack.create(service("hello", "hello", false)).await;

@@ -5,8 +5,9 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
 /// Name, type and content of every file.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 5] = [
     ("console.css", "text/css; charset=utf-8", include_str!("static/console.css")),
+    ("plot.css", "text/css; charset=utf-8", include_str!("static/plot.css")),
     ("console.js", "text/javascript; charset=utf-8", include_str!("static/console.js")),
     ("idiomorph.min.js", "text/javascript; charset=utf-8", include_str!("static/idiomorph.min.js")),
     ("icon.svg", "image/svg+xml", include_str!("static/icon.svg")),

@@ -53,6 +53,7 @@ pub(super) fn document(lang: Lang, title: &str, body: &Markup) -> Html<String> {
                 title { (title) " – homerun" }
                 link rel="icon" type="image/svg+xml" href=(assets::href("icon.svg"));
                 link rel="stylesheet" href=(assets::href("console.css"));
+                link rel="stylesheet" href=(assets::href("plot.css"));
                 script src=(assets::href("idiomorph.min.js")) defer {}
                 script src=(assets::href("console.js")) defer {}
             }

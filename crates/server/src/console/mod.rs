@@ -9,7 +9,7 @@ mod failure;
 mod lang;
 mod layout;
 mod live;
-pub mod plot;
+mod plot;
 mod service;
 mod services;
 mod sign_in;

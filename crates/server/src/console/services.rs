@@ -49,7 +49,8 @@ impl Filter {
 struct Row {
     service: Service,
     instances: usize,
-    requests: Option<f64>,
+    /// Per second.
+    requests: f64,
 }
 
 pub(super) async fn list(visit: Visit, Query(filter): Query<Filter>) -> Result<Response, Failure> {
@@ -60,9 +61,10 @@ pub(super) async fn list(visit: Visit, Query(filter): Query<Filter>) -> Result<R
     let pages = found.len().div_ceil(PAGE).max(1);
     let page = filter.page.clamp(1, pages);
     let counts = instances(&visit.platform().backend.list());
+    let rates = visit.platform().metrics.request_rates(visit.platform().clock.now());
     let shown = found.iter().skip((page - 1) * PAGE).take(PAGE).map(|service| Row {
         instances: counts.get(&service.key).copied().unwrap_or(0),
-        requests: None,
+        requests: rates.get(&service.key).copied().unwrap_or(0.0),
         service: service.clone(),
     });
     let rows: Vec<Row> = shown.collect();
@@ -167,10 +169,19 @@ fn line(visit: &Visit, row: &Row) -> Markup {
             td .name { (key.region) }
             td { @if let Some(gpu) = words::gpu(visit, &spec.template) { (gpu) } @else { "–" } }
             td .number { (row.instances) }
-            td .number { @if let Some(rate) = row.requests { (format!("{rate:.1}")) } @else { "–" } }
+            td .number { (rate(row.requests)) }
             td { (words::time(*updated_at)) }
             td { (last_modifier) }
         }
+    }
+}
+
+/// Requests per second; the last digit of a service that has hardly any still tells that it has some.
+fn rate(rate: f64) -> String {
+    match rate {
+        0.0 => "0".to_owned(),
+        _ if rate < 0.095 => format!("{rate:.2}"),
+        _ => format!("{rate:.1}"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use axum::extract::{FromRequestParts, OriginalUri, Path, Query};
 use axum::response::{IntoResponse, Redirect, Response};
+use chrono::{FixedOffset, Offset as _, Utc};
 use homerun_api::error::ApiError;
 use homerun_model::iam::Resource;
 use homerun_model::names::{Project, ProjectId, Region, ServiceKey, ServiceName};
@@ -27,6 +28,8 @@ pub(super) struct Visit {
     pub(super) signed_in: SignedIn,
     /// In which language.
     pub(super) lang: Lang,
+    /// The browser's offset from UTC.
+    pub(super) offset: FixedOffset,
     /// The page's path and query.
     pub(super) here: String,
     /// The project that the page is about.
@@ -113,7 +116,7 @@ impl FromRequestParts<Console> for Visit {
             }
             None => console.platform.config.default_project(),
         };
-        Ok(Self { console: console.clone(), signed_in, lang, here, project })
+        Ok(Self { console: console.clone(), signed_in, lang, offset: offset(&parts.headers), here, project })
     }
 }
 
@@ -148,6 +151,12 @@ pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
+}
+
+/// The browser's offset from UTC, which the script keeps in a cookie, in minutes.
+fn offset(headers: &HeaderMap) -> FixedOffset {
+    let minutes = cookie(headers, "homerun_offset").and_then(|minutes| minutes.parse::<i32>().ok()).unwrap_or(0);
+    FixedOffset::east_opt(minutes.saturating_mul(60)).unwrap_or(Utc.fix())
 }
 
 /// Where to go on, if that is a page of the console.

@@ -50,6 +50,8 @@ struct State {
     points: BTreeMap<ServiceKey, Point>,
     /// Minutes that are over, or parts of one, and are not written yet.
     due: Due,
+    /// The last minute that is over, by number, and how many requests services had in it.
+    before: (i64, BTreeMap<ServiceKey, u64>),
 }
 
 impl Metrics {
@@ -97,7 +99,9 @@ impl Metrics {
 
     /// Writes a minute, and those that could not be written before.
     fn write(&self, state: &mut State, minute: i64) -> Result<()> {
-        let points = std::mem::take(&mut state.points).into_iter().chain(self.requests.take());
+        let requests = self.requests.take();
+        state.before = (minute, requests.iter().map(|(key, point)| (key.clone(), point.all_requests())).collect());
+        let points = std::mem::take(&mut state.points).into_iter().chain(requests);
         for (service, point) in points.filter(|(_, point)| !point.is_empty()) {
             state.due.entry((minute, service)).or_default().merge(&point);
         }
@@ -164,6 +168,24 @@ impl Metrics {
         let state = self.lock();
         let due = state.due.keys().map(|(_, key)| key.clone());
         due.chain(state.points.keys().cloned()).chain(self.requests.services()).collect()
+    }
+
+    /// Requests per second of every service that had some lately: those of this minute, and so much of the minute before
+    /// as makes it a whole one, as if they had come evenly in it.
+    pub fn request_rates(&self, now: Timestamp) -> BTreeMap<ServiceKey, f64> {
+        let state = self.lock();
+        let minute = Grain::Minute.number(now);
+        let length = Grain::Minute.seconds() as f64;
+        let over = (now.timestamp_millis() - minute * Grain::Minute.seconds() * 1000) as f64 / 1000.0;
+        let mut rates: BTreeMap<ServiceKey, f64> = BTreeMap::new();
+        if state.before.0 == minute - 1 {
+            let share = (1.0 - over / length) / length;
+            rates.extend(state.before.1.iter().map(|(key, requests)| (key.clone(), *requests as f64 * share)));
+        }
+        for (key, requests) in self.requests.counts() {
+            *rates.entry(key).or_default() += requests as f64 / length;
+        }
+        rates
     }
 
     /// Whether instances hold GPUs, so that it is worth while to ask how busy these are.

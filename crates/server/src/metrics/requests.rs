@@ -48,6 +48,12 @@ impl Requests {
         }
     }
 
+    /// How many requests of each service have ended since they were last taken.
+    pub(super) fn counts(&self) -> Vec<(ServiceKey, u64)> {
+        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
+        services.iter().map(|(key, point)| (key.clone(), lock(point).all_requests())).collect()
+    }
+
     /// The services that have counts.
     pub(super) fn services(&self) -> Vec<ServiceKey> {
         self.services.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()

@@ -2,6 +2,7 @@
 
 mod instances;
 mod logs;
+mod metrics;
 mod panel;
 mod revisions;
 mod yaml;
@@ -35,21 +36,28 @@ pub(super) struct At {
 }
 
 /// Path and name of every tab, in their order.
-const TABS: [(&str, &str); 4] =
-    [("revisions", "tab-revisions"), ("logs", "tab-logs"), ("instances", "tab-instances"), ("yaml", "tab-yaml")];
+const TABS: [(&str, &str); 5] = [
+    ("metrics", "tab-metrics"),
+    ("revisions", "tab-revisions"),
+    ("logs", "tab-logs"),
+    ("instances", "tab-instances"),
+    ("yaml", "tab-yaml"),
+];
 
 /// The query of a page, by name.
 pub(super) type Asked = HashMap<String, String>;
 
-/// The first tab.
-pub(super) async fn overview(visit: Visit, Path(at): Path<At>) -> Result<Response, Failure> {
+/// The first tab that the visitor may see.
+pub(super) async fn overview(visit: Visit, Path(at): Path<At>) -> Response {
     let key = visit.key(&at.region, &at.service);
-    Ok(Redirect::to(&words::path(&key, TABS[0].0)).into_response())
+    let first = if visit.may(app::metrics::READ) { "metrics" } else { "revisions" };
+    Redirect::to(&words::path(&key, first)).into_response()
 }
 
 pub(super) async fn tab(visit: Visit, Path(at): Path<At>, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let service = find(&visit, &at)?;
     let content = match at.tab.as_str() {
+        "metrics" => metrics::show(&visit, &service.value, &asked)?,
         "revisions" => revisions::show(&visit, &service.value, &asked)?,
         "logs" => logs::show(&visit, &service.value, &asked).await?,
         "instances" => instances::show(&visit, &service.value)?,

@@ -17,11 +17,9 @@
     const next = document.createElement("template");
     next.innerHTML = html;
     localise(next.content);
-    for (const details of main.querySelectorAll("details[id][open]")) {
-      const same = next.content.getElementById(details.id);
-      if (same) same.open = true;
-    }
-    Idiomorph.morph(main, next.innerHTML, { morphStyle: "innerHTML", ignoreActiveValue: true, restoreFocus: true });
+    const callbacks = { beforeAttributeUpdated: (name, of) => !(name === "open" && of.tagName === "DETAILS") };
+    const options = { morphStyle: "innerHTML", ignoreActiveValue: true, restoreFocus: true, callbacks };
+    Idiomorph.morph(main, next.innerHTML, options);
   }
 
   /** Follows the page's changes while it is looked at. */
@@ -68,6 +66,10 @@
   });
   document.addEventListener("visibilitychange", follow);
   window.addEventListener("pagehide", () => source && source.close());
+
+  // What the server draws with times on it: it knows the browser's zone from the next page on.
+  const offset = `homerun_offset=${-new Date().getTimezoneOffset()}`;
+  if (!document.cookie.split("; ").includes(offset)) document.cookie = `${offset}; path=/console; max-age=31536000; samesite=lax`;
 
   localise(document);
   follow();

@@ -165,3 +165,44 @@ logs-newest = { $count ->
         [one] One entry
        *[other] The newest { $count } entries, the newest first
     }
+
+## Metrics
+tab-metrics = Metrics
+range = Range
+range-hour = 1 hour
+range-day = 1 day
+range-week = 7 days
+range-month = 30 days
+range-year = 1 year
+times-in = Times are in { $zone }.
+requests = Requests
+per-second = req/s
+request-latency = Request latency
+cold-starts = Cold starts
+gpu-busy = GPU utilization
+gpu-memory = GPU memory
+start-step = Step
+mean = Mean
+longest = Longest
+time = Time
+plot-table = Values as a table
+plot-no-requests = No requests in this time.
+plot-no-instances = No instance was running in this time.
+plot-no-starts = No instance was started in this time.
+plot-no-gpu = No GPU was held in this time.
+plot-requests-summary = { $requests ->
+        [one] One request
+       *[other] { $requests } requests
+    }, of which { $errors } had a server error.
+plot-latency-summary = Half of the requests took no longer than { $half }, 99 of 100 no longer than { $most }.
+plot-instances-summary = At most { $most ->
+        [one] one instance
+       *[other] { $most } instances
+    } at a time.
+plot-starts-summary = { $count ->
+        [one] One start, which took { $mean }.
+       *[other] { $count } starts, which took { $mean } on average.
+    }
+plot-gpu-busy-summary = The GPU that worked most was busy for { $most } of the time that it was held.
+plot-gpu-memory-summary = The GPU whose memory was used most had { $most } in use on average.
+simulated-use = A simulated GPU cannot compute. What its instance uses of the CPU and of memory stands in for it.
