@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 pub use client::CliError;
+pub use usage::{focus_csv, report_csv};
 
 /// Where the server is, for every client command.
 #[derive(Debug, Clone, Args)]

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand, ValueEnum};
-use homerun_api::usage::Report;
+use homerun_api::usage::{Focus, Report};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
@@ -41,6 +41,22 @@ Examples:
   homerun usage focus --from last-month --to this-month > focus.csv
   homerun usage instances --from 24h
   homerun usage prices";
+
+/// A report as CSV, the same wherever it is asked for.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn report_csv(report: &Report) -> Result<Vec<u8>, CliError> {
+    Ok(Sheet::of_report(report).csv()?)
+}
+
+/// An export in FOCUS columns as CSV.
+///
+/// # Errors
+/// When a row has more or fewer values than there are columns.
+pub fn focus_csv(focus: Focus) -> Result<Vec<u8>, CliError> {
+    Ok(Sheet::of_focus(focus)?.csv()?)
+}
 
 /// `homerun usage ...`
 #[derive(Debug, Args)]

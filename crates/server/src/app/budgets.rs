@@ -1,13 +1,17 @@
 //! Budgets: what projects and services may cost in a month.
 
 use homerun_api::error::ApiError;
+use homerun_model::billing::Money;
 use homerun_model::billing::budget::Budget;
 use homerun_model::iam::Resource;
 use homerun_model::names::ProjectId;
+use homerun_model::violation::Violation;
 
+use super::usage::unread;
 use super::{access, stored};
 use crate::auth::Caller;
 use crate::platform::Platform;
+use crate::tasks::budgets::{self, Standing};
 
 const KIND: &str = "Budget";
 
@@ -24,6 +28,49 @@ pub fn list(platform: &Platform, caller: &Caller, project: &ProjectId) -> Result
     access::require(platform, caller, READ, &Resource::Project(project.clone()))?;
     let all = platform.store.budgets().map_err(|error| stored(error, KIND, project.as_str()))?;
     Ok(all.into_iter().filter(|(of, _)| of == project).map(|(_, budget)| budget).collect())
+}
+
+/// How the budgets of a project stand, or one of them.
+///
+/// # Errors
+/// When the caller may not, or the store fails.
+pub fn standings(
+    platform: &Platform,
+    caller: &Caller,
+    project: &ProjectId,
+    name: Option<&str>,
+) -> Result<Vec<Standing>, ApiError> {
+    access::require(platform, caller, READ, &Resource::Project(project.clone()))?;
+    let mut all = budgets::standings(platform, platform.clock.now()).map_err(unread)?;
+    all.retain(|standing| standing.project == *project && name.is_none_or(|name| name == standing.budget.name));
+    Ok(all)
+}
+
+/// The amount that a text names.
+///
+/// # Errors
+/// `InvalidArgument` at `amount`.
+pub fn amount(text: &str) -> Result<Money, ApiError> {
+    Money::parse(text).ok_or_else(|| {
+        let message = format!("'{text}' must be an amount such as 250 or 12.50, with at most nine decimals.");
+        ApiError::InvalidArgument(vec![Violation::new("amount", message)])
+    })
+}
+
+/// The percentages that a text names, with commas between them.
+///
+/// # Errors
+/// `InvalidArgument` at `thresholds`.
+pub fn thresholds(text: &str) -> Result<Vec<u32>, ApiError> {
+    let words = text.split(',').map(|word| word.trim().trim_end_matches('%').trim()).filter(|word| !word.is_empty());
+    let read = |word: &str| {
+        word.parse().map_err(|_| {
+            let message =
+                format!("'{word}' must be a percentage such as 90; there may be several, with commas between.");
+            ApiError::InvalidArgument(vec![Violation::new("thresholds", message)])
+        })
+    };
+    words.map(read).collect()
 }
 
 /// One budget.

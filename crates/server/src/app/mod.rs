@@ -4,6 +4,7 @@
 pub mod access;
 pub mod accounts;
 pub mod budgets;
+pub mod gpus;
 pub mod logs;
 pub mod metrics;
 pub mod operations;
@@ -16,6 +17,7 @@ pub mod selector;
 pub mod services;
 pub mod status;
 pub mod usage;
+pub mod usage_wire;
 pub mod wire;
 
 use homerun_api::error::ApiError;

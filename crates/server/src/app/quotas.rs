@@ -21,6 +21,8 @@ use crate::store::Versioned;
 const KIND: &str = "Quota preference";
 /// The service that the quotas belong to.
 pub const SERVICE: &str = "run.googleapis.com";
+/// The API that preferences belong to.
+pub const API: &str = "cloudquotas.googleapis.com";
 /// Changes that are shown at most.
 const CHANGES: usize = 1000;
 
@@ -63,6 +65,46 @@ pub fn require(platform: &Platform, caller: &Caller, permission: &str, project: 
 /// Every quota that exists here, by id.
 pub fn all(platform: &Platform) -> Vec<Quota> {
     Quota::all(&platform.gpus.inventory.types)
+}
+
+/// The quota of an id.
+///
+/// # Errors
+/// `InvalidArgument` at `field`.
+pub fn by_id(platform: &Platform, id: &str, field: &str) -> Result<Quota, ApiError> {
+    let all = all(platform);
+    let known = || all.iter().map(Quota::id).collect::<Vec<_>>().join(", ");
+    let absent = || wrong(field, format!("'{id}' does not exist. Quotas: {}.", known()));
+    all.iter().find(|quota| quota.id() == id).cloned().ok_or_else(absent)
+}
+
+/// The region of a name.
+///
+/// # Errors
+/// `InvalidArgument` at `field`.
+pub fn region(platform: &Platform, name: &str, field: &str) -> Result<Region, ApiError> {
+    let regions = platform.config.all_regions();
+    let known = || regions.iter().map(|region| region.as_str()).collect::<Vec<_>>().join(", ");
+    let absent = || wrong(field, format!("region '{name}' does not exist here. Regions: {}.", known()));
+    regions.iter().find(|region| region.as_str() == name).cloned().ok_or_else(absent)
+}
+
+/// A number of GPUs.
+///
+/// # Errors
+/// `InvalidArgument` at `field`.
+pub fn gpus(text: &str, field: &str) -> Result<u32, ApiError> {
+    if text.is_empty() {
+        return Err(wrong(field, "is missing; it is the number of GPUs that are wanted.".to_owned()));
+    }
+    text.parse().map_err(|_| {
+        let unlimited = if text == "-1" { " (-1, unlimited, is not offered for GPUs)" } else { "" };
+        wrong(field, format!("{text} is not valid; it must be a number of GPUs, 0 to {}{unlimited}.", u32::MAX))
+    })
+}
+
+fn wrong(field: &str, message: String) -> ApiError {
+    ApiError::InvalidArgument(vec![Violation::new(field, message)])
 }
 
 /// Who holds which GPU now.

@@ -8,12 +8,11 @@ use homerun_api::own;
 use homerun_model::condition::{self, ConditionType};
 use homerun_model::instance::{InstanceState, ObservedInstance};
 use homerun_model::names::{RevisionKey, RevisionName, ServiceKey};
-use homerun_model::plan::place::Denied;
 use homerun_model::receipt::{Receipt, Step, millis};
 use homerun_model::revision::Phase;
 use homerun_model::service::Service;
 
-use super::stored;
+use super::{gpus, stored};
 use crate::platform::Platform;
 
 /// What runs, what waits and who holds which GPU.
@@ -35,7 +34,7 @@ pub fn status(platform: &Platform) -> Result<own::Status, ApiError> {
         };
         loads.iter().filter(|(key, _)| of(key)).map(|(_, load)| load.waiting).sum()
     };
-    let gpus = platform.backend.devices().into_iter().map(|device| own::Gpu {
+    let devices = platform.backend.devices().into_iter().map(|device| own::Gpu {
         instance: holders.get(device.id.as_str()).map(ToString::to_string),
         id: device.id.to_string(),
         r#type: device.gpu_type.to_string(),
@@ -60,7 +59,7 @@ pub fn status(platform: &Platform) -> Result<own::Status, ApiError> {
             })
             .collect(),
         instances: live.iter().map(|instance| row(platform, instance)).collect(),
-        gpus: gpus.collect(),
+        gpus: devices.collect(),
         waiting: waiting_for_gpus(platform),
         warnings: services
             .iter()
@@ -79,16 +78,13 @@ pub fn instances(platform: &Platform, service: &ServiceKey) -> Vec<own::Instance
 
 /// Who waits for a GPU, the longest wait first.
 fn waiting_for_gpus(platform: &Platform) -> Vec<own::Waiting> {
-    let denied = platform.live.lock().denied.clone();
-    let row = |(key, denied): (RevisionKey, Denied)| own::Waiting {
-        service: platform.store.owners([&key]).first().map_or_else(String::new, |service| service.name.to_string()),
-        revision: key.name.to_string(),
-        since: denied.since,
-        message: format!("{denied:#}"),
+    let row = |waiting: gpus::Waiting| own::Waiting {
+        service: waiting.service.map_or_else(String::new, |service| service.name.to_string()),
+        revision: waiting.revision.name.to_string(),
+        since: waiting.since,
+        message: waiting.message,
     };
-    let mut waiting: Vec<own::Waiting> = denied.into_iter().map(row).collect();
-    waiting.sort_by_key(|waiting| waiting.since);
-    waiting
+    gpus::all_waiting(platform).into_iter().map(row).collect()
 }
 
 /// Warnings of the revisions that a service's traffic goes to.

@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use chrono::{Datelike as _, TimeDelta};
+use chrono::{Datelike as _, NaiveDate, TimeDelta};
 use homerun_api::error::ApiError;
 use homerun_model::Timestamp;
 use homerun_model::billing::prices::{Sku, Sum};
 use homerun_model::billing::report::{Dimension, Line, Query, Row, report};
 use homerun_model::billing::{Delta, Moment, Money, Subject, SubjectId};
 use homerun_model::names::{ProjectId, Region, RevisionName, ServiceKey, ServiceName};
+use homerun_model::violation::Violation;
 
 use super::stored;
 use crate::platform::Platform;
 use crate::store::{Ended, Grain, StoreError};
+
+/// What reading usage needs.
+pub const READ: &str = "homerun.usage.get";
 
 /// Whose usage.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +73,50 @@ pub struct Credit {
 
 /// The subjects by number.
 pub type Subjects = BTreeMap<SubjectId, Arc<Subject>>;
+
+/// The time that is asked about; without words it is this month until now.
+///
+/// # Errors
+/// `InvalidArgument` at `from`.
+pub fn period(
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp), ApiError> {
+    let (from, to) = (from.unwrap_or_else(|| first_of_month(now)), to.unwrap_or(now));
+    let wrong = |message: &str| Err(ApiError::InvalidArgument(vec![Violation::new("from", message)]));
+    if from >= to {
+        return wrong("must be before 'to'.");
+    }
+    if from > now {
+        return wrong("lies in the future; nothing has been used then.");
+    }
+    Ok((from, to))
+}
+
+/// A day's first moment (UTC), and what each service cost on it.
+pub type DayCosts = (Timestamp, BTreeMap<String, Money>);
+
+/// What each service cost on each day of a time, days with usage only, in the order of time.
+///
+/// # Errors
+/// When the store fails.
+pub fn cost_series(
+    platform: &Platform,
+    scope: &Scope,
+    (from, to): (Timestamp, Timestamp),
+) -> Result<Vec<DayCosts>, ApiError> {
+    let by = vec![Dimension::Day, Dimension::Service];
+    let mut days: BTreeMap<Timestamp, BTreeMap<String, Money>> = BTreeMap::new();
+    for line in usage(platform, scope, Query { from, to, by })?.lines {
+        let [day, service] = line.key.as_slice() else { continue };
+        let day = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok().and_then(|day| day.and_hms_opt(0, 0, 0));
+        if let Some(day) = day {
+            *days.entry(day.and_utc()).or_default().entry(service.clone()).or_default() += line.cost;
+        }
+    }
+    Ok(days.into_iter().collect())
+}
 
 /// Makes a report.
 ///

@@ -11,10 +11,18 @@ use super::visit::{FORM_SECRET, Visit};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
     Services,
+    Gpus,
+    Quotas,
+    Usage,
 }
 
 /// Section, where it is and what it is called.
-const SECTIONS: [(Section, &str, &str); 1] = [(Section::Services, "services", "nav-services")];
+const SECTIONS: [(Section, &str, &str); 4] = [
+    (Section::Services, "services", "nav-services"),
+    (Section::Gpus, "gpus", "nav-gpus"),
+    (Section::Quotas, "quotas", "nav-quotas"),
+    (Section::Usage, "usage", "nav-usage"),
+];
 
 /// A page's title and content.
 pub(super) struct Page {

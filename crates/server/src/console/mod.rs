@@ -6,13 +6,17 @@
 
 mod assets;
 mod failure;
+mod fields;
+mod gpus;
 mod lang;
 mod layout;
 mod live;
 mod plot;
+mod quotas;
 mod service;
 mod services;
 mod sign_in;
+mod usage;
 mod visit;
 mod words;
 
@@ -50,6 +54,18 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>) -> Router {
         .route("/{project}/services", get(services::list))
         .route(of_service, get(service::overview))
         .route(&format!("{of_service}/{{tab}}"), get(service::tab))
+        .route("/{project}/gpus", get(gpus::page))
+        .route("/{project}/quotas", get(quotas::page))
+        .route("/{project}/quotas/request", get(quotas::request::page).post(quotas::request::submit))
+        .route("/{project}/quotas/decide", get(quotas::decide::page).post(quotas::decide::submit))
+        .route("/{project}/quotas/lower", get(quotas::lower::page).post(quotas::lower::submit))
+        .route(&format!("{of_service}/permissions"), get(service::permissions::page).post(service::permissions::submit))
+        .route(&format!("{of_service}/usage"), get(service::usage::page))
+        .route("/{project}/usage", get(usage::page))
+        .route("/{project}/usage.csv", get(usage::download::csv))
+        .route("/{project}/usage-focus.csv", get(usage::download::focus))
+        .route("/{project}/budgets/-/new", get(usage::budgets::new).post(usage::budgets::create))
+        .route("/{project}/budgets/{budget}", get(usage::budgets::page).post(usage::budgets::submit))
         .route("/-/language", get(lang::switch))
         .route("/-/project", get(visit::switch_project))
         .route("/-/sign-in", get(sign_in::page).post(sign_in::submit))

@@ -1,6 +1,7 @@
 //! How things are shown: states, times, GPUs.
 
 use homerun_model::Timestamp;
+use homerun_model::billing::Money;
 use homerun_model::condition::{self, Condition, ConditionType, Status};
 use homerun_model::names::ServiceKey;
 use homerun_model::revision::{Phase, Revision, RevisionTemplate};
@@ -91,6 +92,14 @@ pub(super) fn gpu(visit: &Visit, template: &RevisionTemplate) -> Option<Markup> 
             @if gpus_are_simulated(visit) { " " (simulated(visit.lang)) }
         }
     })
+}
+
+/// An amount of money, rounded; the files have it exactly.
+pub(super) fn money(visit: &Visit, money: Money) -> String {
+    const NANOS_OF_LAST: i128 = 100_000;
+    let sign = if money.0 < 0 { "-" } else { "" };
+    let rounded = (money.0.abs() + NANOS_OF_LAST / 2) / NANOS_OF_LAST;
+    format!("{sign}{}.{:04} {}", rounded / 10_000, rounded % 10_000, visit.platform().prices.list().currency)
 }
 
 /// What marks a simulated thing.

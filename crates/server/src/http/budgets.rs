@@ -5,17 +5,14 @@ use axum::body::Bytes;
 use axum::extract::State;
 use homerun_api::error::ApiError;
 use homerun_api::usage as wire;
-use homerun_model::billing::Money;
 use homerun_model::billing::budget::Budget;
 use homerun_model::names::{Region, ServiceName};
-use homerun_model::violation::Violation;
 
 use super::Api;
 use super::error::Failure;
 use super::path::Place;
 use crate::app::budgets;
-use crate::app::usage::unread;
-use crate::tasks::budgets::{Standing, standings};
+use crate::tasks::budgets::Standing;
 
 pub(super) async fn list(State(api): State<Api>, place: Place) -> Result<Json<wire::Budgets>, Failure> {
     budgets::list(&api.platform, &place.caller, &place.project.id)?;
@@ -43,13 +40,9 @@ pub(super) async fn delete(State(api): State<Api>, place: Place) -> Result<Json<
 }
 
 fn read(name: &str, asked: wire::Budget) -> Result<Budget, Failure> {
-    let wrong = || {
-        let message = format!("'{}' must be an amount such as 250 or 12.50, with at most nine decimals.", asked.amount);
-        Failure(ApiError::InvalidArgument(vec![Violation::new("amount", message)]))
-    };
     Ok(Budget {
         name: name.to_owned(),
-        amount: Money::parse(&asked.amount).ok_or_else(wrong)?,
+        amount: budgets::amount(&asked.amount)?,
         service: asked.service.as_deref().map(ServiceName::from),
         region: asked.region.as_deref().map(Region::from),
         thresholds: asked.thresholds.unwrap_or_else(Budget::usual_thresholds),
@@ -65,8 +58,7 @@ fn one(api: &Api, place: &Place) -> Result<Json<wire::BudgetStatus>, Failure> {
 
 fn shown(api: &Api, place: &Place, name: Option<&str>) -> Result<Vec<wire::BudgetStatus>, Failure> {
     let now = api.platform.clock.now();
-    let mut all = standings(&api.platform, now).map_err(unread)?;
-    all.retain(|standing| standing.project == place.project.id && name.is_none_or(|name| name == standing.budget.name));
+    let all = budgets::standings(&api.platform, &place.caller, &place.project.id, name)?;
     let render = |Standing { budget, spent, exceeded, .. }: Standing| wire::BudgetStatus {
         name: budget.name.clone(),
         currency: api.platform.prices.list().currency.clone(),

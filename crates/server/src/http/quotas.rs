@@ -19,7 +19,7 @@ use homerun_model::violation::Violation;
 
 use super::Api;
 use super::error::Failure;
-use crate::app::quotas::SERVICE;
+use crate::app::quotas::{self, SERVICE};
 
 /// Every path of it.
 pub(super) fn routes() -> Router<Api> {
@@ -117,14 +117,7 @@ fn region(api: &Api, dimensions: &BTreeMap<String, String>, field: &str) -> Resu
     let Some(name) = dimensions.get("region") else {
         return Ok(None);
     };
-    let regions = api.platform.config.all_regions();
-    match regions.iter().find(|region| region.as_str() == name) {
-        Some(region) => Ok(Some(region.clone())),
-        None => {
-            let known: Vec<&str> = regions.iter().map(|region| region.as_str()).collect();
-            Err(wrong(field, format!("region '{name}' does not exist here. Regions: {}.", known.join(", "))))
-        }
-    }
+    Ok(Some(quotas::region(&api.platform, name, field)?))
 }
 
 /// Dimensions that name a region, or none.
@@ -134,13 +127,8 @@ fn dimensions(region: Option<&Region>) -> BTreeMap<String, String> {
 
 /// A number of GPUs.
 fn gpus(value: Option<Int64>, field: &str) -> Result<u32, Failure> {
-    let Some(Int64(value)) = value else {
-        return Err(wrong(field, "is missing; it is the number of GPUs that are wanted.".to_owned()));
-    };
-    u32::try_from(value).map_err(|_| {
-        let unlimited = if value == -1 { " (-1, unlimited, is not offered for GPUs)" } else { "" };
-        wrong(field, format!("{value} is not valid; it must be a number of GPUs, 0 to {}{unlimited}.", u32::MAX))
-    })
+    let text = value.map(|Int64(value)| value.to_string()).unwrap_or_default();
+    Ok(quotas::gpus(&text, field)?)
 }
 
 /// Whether a service has quotas here.

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, Query, State};
-use chrono::{SecondsFormat, TimeDelta};
 use homerun_api::error::ApiError;
-use homerun_api::usage::{self as wire, focus};
+use homerun_api::usage as wire;
 use homerun_model::Timestamp;
-use homerun_model::billing::prices::{PriceList, sold};
-use homerun_model::billing::report::{self, Dimension, Item};
-use homerun_model::billing::{Billing, Money, Subject};
+use homerun_model::billing::prices::PriceList;
+use homerun_model::billing::report::{self, Dimension};
+use homerun_model::billing::{Billing, Subject};
 use homerun_model::iam::Resource;
 use homerun_model::names::{Region, ServiceName};
 use homerun_model::violation::Violation;
@@ -19,18 +18,13 @@ use serde::Deserialize;
 use super::Api;
 use super::error::Failure;
 use super::path::Place;
-use crate::app::access;
-use crate::app::usage::{self, Credit, Scope, Usage};
+use crate::app::usage::{self, READ, Scope};
+use crate::app::{access, usage_wire};
 use crate::auth::Caller;
-use crate::platform::Platform;
-use crate::store::{Ended, Grain};
+use crate::store::Ended;
 
-/// What reading usage needs.
-const READ: &str = "homerun.usage.get";
 /// Instances of an answer at most.
 const MOST_INSTANCES: usize = 10_000;
-/// Rows of an export at most; more would be one answer of hundreds of megabytes.
-const MOST_ROWS: usize = 200_000;
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
@@ -53,17 +47,10 @@ impl Asked {
 
     /// The query; without words it is this month by service.
     fn query(&self, now: Timestamp) -> Result<report::Query, Failure> {
-        let from = time("from", self.from.as_deref())?.unwrap_or_else(|| usage::first_of_month(now));
-        let to = time("to", self.to.as_deref())?.unwrap_or(now);
+        let (from, to) = usage::period(time("from", self.from.as_deref())?, time("to", self.to.as_deref())?, now)?;
         let by = self.by.as_deref().unwrap_or("service").split(',').filter(|word| !word.is_empty());
         let by: Vec<Dimension> =
             by.map(|word| word.parse().map_err(|message: String| wrong("by", &message))).collect::<Result<_, _>>()?;
-        if from >= to {
-            return Err(wrong("from", "must be before 'to'."));
-        }
-        if from > now {
-            return Err(wrong("from", "lies in the future; nothing has been used then."));
-        }
         Ok(report::Query { from, to, by })
     }
 }
@@ -88,7 +75,8 @@ pub(super) async fn of_project(
     Query(asked): Query<Asked>,
 ) -> Result<Json<wire::Report>, Failure> {
     let scope = of_place(&api, &place, &asked)?;
-    Ok(Json(render(&api, usage::usage(&api.platform, &scope, asked.query(api.platform.clock.now())?)?)))
+    let query = asked.query(api.platform.clock.now())?;
+    Ok(Json(usage_wire::report(&api.platform, usage::usage(&api.platform, &scope, query)?)))
 }
 
 pub(super) async fn of_all(
@@ -98,7 +86,7 @@ pub(super) async fn of_all(
 ) -> Result<Json<wire::Report>, Failure> {
     access::require(&api.platform, &caller, READ, &Resource::Platform)?;
     let query = asked.query(api.platform.clock.now())?;
-    Ok(Json(render(&api, usage::usage(&api.platform, &asked.scope(), query)?)))
+    Ok(Json(usage_wire::report(&api.platform, usage::usage(&api.platform, &asked.scope(), query)?)))
 }
 
 pub(super) async fn focus_of_project(
@@ -107,7 +95,7 @@ pub(super) async fn focus_of_project(
     Query(asked): Query<Asked>,
 ) -> Result<Json<wire::Focus>, Failure> {
     let scope = of_place(&api, &place, &asked)?;
-    export(&api, &scope, &asked).map(Json)
+    export(&api, &scope, &asked)
 }
 
 pub(super) async fn focus_of_all(
@@ -116,7 +104,7 @@ pub(super) async fn focus_of_all(
     Query(asked): Query<Asked>,
 ) -> Result<Json<wire::Focus>, Failure> {
     access::require(&api.platform, &caller, READ, &Resource::Platform)?;
-    export(&api, &asked.scope(), &asked).map(Json)
+    export(&api, &asked.scope(), &asked)
 }
 
 /// Single instances.
@@ -167,122 +155,12 @@ fn of_place(api: &Api, place: &Place, asked: &Asked) -> Result<Scope, Failure> {
     Ok(Scope { project: Some(place.project.id.clone()), ..asked.scope() })
 }
 
-fn render(api: &Api, usage: Usage) -> wire::Report {
-    let list = api.platform.prices.list();
-    let by_time_or_sku =
-        usage.query.by.iter().any(|by| matches!(by, Dimension::Sku | Dimension::Day | Dimension::Hour));
-    let by_sku = usage.query.by.contains(&Dimension::Sku);
-    let cost: Money = usage.lines.iter().map(|line| line.cost).sum();
-    let free = usage.credits.iter().map(|credit| credit.cost).sum();
-    let always_on: Money = usage.lines.iter().map(|line| line.always_on).sum();
-    let line = |line: report::Line| wire::Line {
-        key: line.key,
-        items: line.items.into_iter().map(item).collect(),
-        cost: line.cost.to_string(),
-        always_on: (!by_time_or_sku).then(|| line.always_on.to_string()),
-        starts: (!by_sku).then_some(line.starts),
-        requests: (!by_sku).then_some(line.requests),
-    };
-    wire::Report {
-        from: usage.query.from,
-        to: usage.query.to,
-        by: usage.query.by.iter().map(ToString::to_string).collect(),
-        currency: list.currency.clone(),
-        price_list: list.title.clone(),
-        lines: usage.lines.into_iter().map(line).collect(),
-        credits: usage.credits.into_iter().map(credit).collect(),
-        cost: (cost - free).to_string(),
-        always_on: (!by_time_or_sku).then(|| always_on.to_string()),
-        notes: usage.notes,
-    }
-}
-
-fn item(item: Item) -> wire::Item {
-    wire::Item {
-        quantity: item.sku.quantity(item.amount),
-        unit: item.sku.unit().to_owned(),
-        price: item.rate.map(|rate| rate.to_string()),
-        cost: item.cost.to_string(),
-        sku: item.sku.to_string(),
-    }
-}
-
-fn credit(credit: Credit) -> wire::Credit {
-    wire::Credit {
-        month: credit.month.format("%Y-%m").to_string(),
-        quantity: credit.sku.quantity(credit.amount),
-        unit: credit.sku.unit().to_owned(),
-        sku: credit.sku.to_string(),
-        cost: format!("-{}", credit.cost),
-    }
-}
-
-/// A row for each subject, hour or day, and SKU.
-fn export(api: &Api, scope: &Scope, asked: &Asked) -> Result<wire::Focus, Failure> {
-    let platform = &api.platform;
+fn export(api: &Api, scope: &Scope, asked: &Asked) -> Result<Json<wire::Focus>, Failure> {
     let by_hour = match asked.by.as_deref() {
         None | Some("day") => false,
         Some("hour") => true,
         Some(other) => return Err(wrong("by", &format!("'{other}' must be day or hour here."))),
     };
-    let whole = Asked { by: None, from: asked.from.clone(), to: asked.to.clone(), service: None, region: None };
-    let query = whole.query(platform.clock.now())?;
-    let grain = if by_hour { Grain::Hour } else { Grain::Day };
-    let (from, to) = (usage::floor(query.from, grain.seconds()), query.to);
-    // Else the next export would have the rest once more, with what is in this one.
-    if whole.to.is_some() && usage::floor(to, grain.seconds()) != to {
-        let what = if by_hour { "an hour's" } else { "a day's" };
-        return Err(wrong("to", &format!("must be {what} first moment (UTC), for rows are as long; or leave it out.")));
-    }
-    if by_hour && from < usage::hours_since(platform) {
-        let days = platform.config.usage.hour_days;
-        return Err(wrong("from", &format!("is too early: hours are kept for {days} days. Ask by day, or for later.")));
-    }
-    let subjects = platform.meter.store().all_subjects();
-    let mut sums = std::collections::BTreeMap::new();
-    for row in usage::rows(platform, (from, to), by_hour).map_err(usage::unread)? {
-        let start = usage::floor(row.time, grain.seconds());
-        let sum = sums.entry((start, row.subject)).or_insert(homerun_model::billing::prices::Sum::default());
-        sum.active += row.sum.active;
-        sum.boosted += row.sum.boosted;
-        sum.idle += row.sum.idle;
-        sum.requests += row.sum.requests;
-    }
-    let length = TimeDelta::seconds(grain.seconds());
-    let mut charges = Vec::new();
-    for ((start, id), sum) in sums {
-        let Some(subject) = subjects.get(&id).filter(|subject| scope.has(subject)) else { continue };
-        for (sku, amount) in sold(&subject.shape, &sum) {
-            let rate = platform.prices.rate(&sku, &subject.region, start.date_naive());
-            let cost = rate.map(|rate| rate.cost(amount, sku.per())).unwrap_or_default();
-            let item = Item { sku, amount, rate, cost };
-            charges.push(focus::Charge { subject: Some(subject), item, start, end: start + length, credit: false });
-        }
-        if charges.len() > MOST_ROWS {
-            let reached = start.to_rfc3339_opts(SecondsFormat::Secs, true);
-            let message = format!("is too late: there are more than {MOST_ROWS} rows until {reached}. Ask for less.");
-            return Err(wrong("to", &message));
-        }
-    }
-    let settings = &platform.config.usage;
-    if scope.is_everything() {
-        let query = report::Query { from, to, by: Vec::new() };
-        let credits = usage::usage(platform, scope, query)?.credits;
-        charges.extend(credits.into_iter().map(|credit| free(platform, credit, (from, to))));
-    }
-    let parties = focus::Parties {
-        provider: &settings.provider,
-        account: &settings.billing_account,
-        currency: &platform.prices.list().currency,
-    };
-    Ok(focus::table(&parties, charges))
-}
-
-/// Free usage of one month, as far as it belongs to a time.
-fn free(platform: &Platform, credit: Credit, (from, to): (Timestamp, Timestamp)) -> focus::Charge<'static> {
-    let rate = platform.prices.list().free.iter().find(|free| free.sku == credit.sku).map(|free| free.price);
-    let cost = Money::default() - credit.cost;
-    let (start, end) = (from.max(credit.month), to.min(usage::next_month(credit.month)));
-    let item = Item { sku: credit.sku, amount: credit.amount, rate, cost };
-    focus::Charge { subject: None, item, start, end, credit: true }
+    let time = (time("from", asked.from.as_deref())?, time("to", asked.to.as_deref())?);
+    Ok(Json(usage_wire::export(&api.platform, scope, time, by_hour)?))
 }

@@ -4,7 +4,9 @@ mod instances;
 mod logs;
 mod metrics;
 mod panel;
+pub(super) mod permissions;
 mod revisions;
+pub(super) mod usage;
 mod yaml;
 
 use std::collections::HashMap;
@@ -36,12 +38,14 @@ pub(super) struct At {
 }
 
 /// Path and name of every tab, in their order.
-const TABS: [(&str, &str); 5] = [
+const TABS: [(&str, &str); 7] = [
     ("metrics", "tab-metrics"),
     ("revisions", "tab-revisions"),
     ("logs", "tab-logs"),
     ("instances", "tab-instances"),
     ("yaml", "tab-yaml"),
+    ("permissions", "tab-permissions"),
+    ("usage", "tab-usage"),
 ];
 
 /// The query of a page, by name.
@@ -64,13 +68,18 @@ pub(super) async fn tab(visit: Visit, Path(at): Path<At>, Query(asked): Query<As
         "yaml" => yaml::show(&visit, &service)?,
         other => return Err(Failure(ApiError::NotFound { kind: "Page", name: other.to_owned() })),
     };
+    Ok(show(&visit, &service.value, &at.tab, true, &content))
+}
+
+/// A tab with what is around it; forms are not kept up to date.
+pub(super) fn show(visit: &Visit, service: &Service, tab: &str, live: bool, content: &Markup) -> Response {
     let content = html! {
-        (head(&visit, &service.value))
-        (tabs(&visit, &service.value, &at.tab))
+        (head(visit, service))
+        (tabs(visit, service, tab))
         (content)
     };
-    let title = at.service;
-    Ok(Page { title, section: Section::Services, live: true, content }.show(&visit))
+    let title = service.key.name.to_string();
+    Page { title, section: Section::Services, live, content }.show(visit)
 }
 
 /// The service that a path names.
@@ -157,11 +166,21 @@ fn condition_name(kind: ConditionType) -> &'static str {
     }
 }
 
+/// What seeing a tab needs beyond seeing the service.
+fn needs(service: &Service, tab: &str) -> Option<(&'static str, Resource)> {
+    match tab {
+        "permissions" => Some(("run.services.getIamPolicy", Resource::Service(service.key.clone()))),
+        "usage" => Some(("homerun.usage.get", Resource::Project(service.key.project.clone()))),
+        _ => None,
+    }
+}
+
 fn tabs(visit: &Visit, service: &Service, current: &str) -> Markup {
+    let offered = |tab: &str| needs(service, tab).is_none_or(|(permission, on)| visit.may_on(permission, &on));
     html! {
         nav .tabs aria-label=(visit.lang.t("service-tabs")) {
             ul {
-                @for (tab, name) in TABS {
+                @for (tab, name) in TABS.into_iter().filter(|(tab, _)| offered(tab)) {
                     li {
                         a href=(words::path(&service.key, tab)) aria-current=[(tab == current).then_some("page")] {
                             (visit.lang.t(name))

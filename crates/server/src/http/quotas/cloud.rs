@@ -20,10 +20,9 @@ use super::super::Api;
 use super::super::error::Failure;
 use super::super::path::Place;
 use super::{Parameters, dimensions, gpus, has_quotas, region, wrong};
-use crate::app::quotas::{self, How, SERVICE, Wish};
+use crate::app::quotas::{self, API, How, SERVICE, Wish};
 use crate::store::Versioned;
 
-const API: &str = "cloudquotas.googleapis.com";
 const READ: &str = "cloudquotas.quotas.get";
 const WRITE: &str = "cloudquotas.quotas.update";
 const PREFERRED: &str = "quotaPreference.quotaConfig.preferredValue";
@@ -177,15 +176,11 @@ fn wish(api: &Api, place: &Place, given: QuotaPreference) -> Result<Wish, Failur
         return Err(wrong("quotaPreference.service", format!("'{service}' has no quotas here; it must be {SERVICE}.")));
     }
     let id = given.quota_id.unwrap_or_default();
-    let all = quotas::all(&api.platform);
-    let quota = all.iter().find(|quota| quota.id() == id).ok_or_else(|| {
-        let known: Vec<String> = all.iter().map(Quota::id).collect();
-        wrong("quotaPreference.quotaId", format!("'{id}' does not exist. Quotas: {}.", known.join(", ")))
-    })?;
+    let quota = quotas::by_id(&api.platform, &id, "quotaPreference.quotaId")?;
     let config = given.quota_config.unwrap_or_default();
     let bucket = Bucket {
         project: place.project.id.clone(),
-        quota: quota.clone(),
+        quota,
         region: region(api, &given.dimensions, "quotaPreference.dimensions")?,
     };
     Ok(Wish {

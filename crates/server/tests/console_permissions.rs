@@ -1,0 +1,97 @@
+//! The console's page about who may do what to a service: row G24.
+
+mod common;
+
+use common::visitor::Visitor;
+use common::{Stack, service};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+const TAB: &str = "/console/demo/services/us-central1/hello/permissions";
+
+async fn stack() -> Stack {
+    let stack = Stack::start("none").await;
+    stack.create(service("hello", "sim/hello", false)).await;
+    stack.settled("hello").await;
+    stack
+}
+
+/// The policy's version that a page is about.
+fn etag(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"etag\" value=\"").expect("the policy's version");
+    rest.split('"').next().expect("its end").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_a_service_is_made_public_and_private_again_in_the_console() {
+    let stack = stack().await;
+    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let page = owner.page(TAB).await;
+    assert!(page.contains("Authentication required"), "{page}");
+    assert_eq!(stack.visit("hello", "/").await.0, StatusCode::FORBIDDEN);
+    let opened = owner.post(TAB, &[("etag", &etag(&page)), ("action", "open")]).await;
+    assert_eq!((opened.status, opened.location.as_str()), (StatusCode::SEE_OTHER, TAB), "{}", opened.text);
+    assert_eq!(stack.visit("hello", "/").await.0, StatusCode::OK);
+    let page = owner.page(TAB).await;
+    assert!(page.contains("Unauthenticated") && page.contains("<td>allUsers</td>"), "{page}");
+    let closed = owner.post(TAB, &[("etag", &etag(&page)), ("action", "close")]).await;
+    assert_eq!(closed.status, StatusCode::SEE_OTHER, "{}", closed.text);
+    assert_eq!(stack.visit("hello", "/").await.0, StatusCode::FORBIDDEN);
+    let audit = stack.get("/homerun/v1/projects/demo/audit").await;
+    let path = "/v1/projects/demo/locations/us-central1/services/hello:setIamPolicy";
+    assert_eq!(audit["records"][0]["path"], json!(path), "{audit:#}");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_roles_are_granted_and_removed_and_what_the_project_grants_is_told_apart() {
+    let stack = stack().await;
+    stack.grant("", "roles/run.viewer", "user:bob@example.com").await;
+    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let page = owner.page(TAB).await;
+    assert!(page.contains("<td>user:bob@example.com</td><td>Project demo (inherited)</td>"), "{page}");
+    let first = etag(&page);
+    let add = |member, etag| [("member", member), ("role", "roles/run.developer"), ("etag", etag), ("action", "add")];
+    for (member, message) in
+        [("ann", "Invalid member &#39;ann&#39;"), ("group:all@example.com", "Groups are not supported here")]
+    {
+        let refused = owner.post(TAB, &add(member, &first)).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        let (_, at) = refused.text.split_once("id=\"member-error\">").expect("a message at the field");
+        assert!(at.replace('\'', "&#39;").starts_with(message), "{at}");
+        assert!(refused.text.contains(&format!("value=\"{member}\"")), "what was typed stays");
+    }
+    assert_eq!(owner.post(TAB, &add("user:ann@example.com", &first)).await.status, StatusCode::SEE_OTHER);
+    // Whoever has seen the policy as it was before must look again.
+    let stale = owner.post(TAB, &add("user:eve@example.com", &first)).await;
+    assert_eq!(stale.status, StatusCode::BAD_REQUEST);
+    assert!(stale.text.contains("changed by somebody else"), "{}", stale.text);
+    let page = owner.page(TAB).await;
+    assert!(page.contains("<td>user:ann@example.com</td><td>This service</td>") && !page.contains("eve@"), "{page}");
+    let remove = [
+        ("member", "user:ann@example.com"),
+        ("role", "roles/run.developer"),
+        ("etag", &etag(&page)),
+        ("action", "remove"),
+    ];
+    assert_eq!(owner.post(TAB, &remove).await.status, StatusCode::SEE_OTHER);
+    let path = "/v1/projects/demo/locations/us-central1/services/hello:getIamPolicy";
+    let (_, policy) = stack.call(Method::GET, path, None).await;
+    assert!(policy["bindings"].as_array().is_none_or(Vec::is_empty), "{policy:#}");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_permissions_are_neither_offered_nor_changed_without_the_role() {
+    let stack = stack().await;
+    stack.grant("services/hello", "roles/run.developer", "user:ann@example.com").await;
+    stack.grant("", "roles/run.viewer", "user:ann@example.com").await;
+    let ann = Visitor::with_token_of(&stack, "ann@example.com", "demo").await.in_japanese();
+    let page = ann.page(TAB).await;
+    assert!(page.contains("プリンシパルとロール") && !page.contains("アクセス権を付与"), "{page}");
+    assert!(page.contains("resourcemanager.projects.getIamPolicy"), "{page}");
+    let open = ann.post(TAB, &[("etag", ""), ("action", "open")]).await;
+    assert_eq!(open.status, StatusCode::FORBIDDEN, "{}", open.text);
+    assert_eq!(stack.visit("hello", "/").await.0, StatusCode::FORBIDDEN);
+    stack.end().await;
+}

@@ -1,0 +1,99 @@
+//! The console's pages about usage, cost and budgets: row G24.
+
+mod common;
+
+use common::visitor::Visitor;
+use common::{Stack, service};
+use reqwest::StatusCode;
+use serde_json::json;
+
+/// A service that has had one instance with a GPU and is at zero again.
+async fn served_once() -> Stack {
+    let stack = Stack::start("simulated:nvidia-l4=1").await;
+    stack.create(service("ocr", "sim/hello", true)).await;
+    assert_eq!(stack.settled("ocr").await["status"], "True");
+    stack.until("zero", |status| status["instances"] == json!([])).await;
+    stack
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_usage_is_shown_by_service_by_sku_and_by_day_with_its_prices() {
+    let stack = served_once().await;
+    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let page = owner.page("/console/demo/usage").await;
+    assert!(page.contains("<a href=\"/console/demo/services/us-central1/ocr/usage\">ocr</a>"), "{page}");
+    assert!(page.contains("<th scope=\"row\">gpu/nvidia-l4</th>"), "{page}");
+    assert!(page.contains("60 GPU-second") && page.contains("0.0001867 USD / GPU-second"), "{page}");
+    assert!(page.contains("0.0112 USD") && page.contains("GPUs of this machine are simulated"), "{page}");
+    assert_eq!(page.matches("ocr 0.0").count(), 1, "one day, on which one service cost something: {page}");
+    let of_service = owner.page("/console/demo/services/us-central1/ocr/usage?period=12-months").await;
+    assert!(of_service.contains("60 GPU-second") && of_service.contains("<option value=\"12-months\" selected>"));
+    let before = owner.page("/console/demo/usage?period=last-month").await;
+    assert!(before.contains("Nothing was used in this time"), "{before}");
+    let wrong = owner.get("/console/demo/usage?period=dates&from=2026-02-30&to=2026-03-01").await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    let message = "<p class=\"wrong\" id=\"from-error\">'2026-02-30' is no date such as 2026-11-26.</p>";
+    assert!(wrong.text.contains(message), "{}", wrong.text);
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_usage_is_downloaded_as_csv_and_in_focus_columns() {
+    let stack = served_once().await;
+    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let csv = owner.page("/console/demo/usage.csv?service=ocr").await;
+    assert!(csv.starts_with("region,service,sku,quantity,unit,price,cost,currency\r\n"), "{csv}");
+    assert!(csv.contains("us-central1,ocr,gpu/nvidia-l4,60,GPU-second,0.0001867,0.011202,USD\r\n"), "{csv}");
+    let focus = owner.page("/console/demo/usage-focus.csv").await;
+    assert!(focus.starts_with("AvailabilityZone,BilledCost,") && focus.contains("0.011202"), "{focus}");
+    let nothing = owner.page("/console/demo/usage.csv?service=other").await;
+    assert_eq!(nothing.lines().count(), 1, "{nothing}");
+    stack.grant("", "roles/run.viewer", "user:ann@example.com").await;
+    let ann = Visitor::with_token_of(&stack, "ann@example.com", "demo").await;
+    for path in ["usage", "usage.csv", "usage-focus.csv", "services/us-central1/ocr/usage", "budgets/-/new"] {
+        assert_eq!(ann.get(&format!("/console/demo/{path}")).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    let tabs = ann.page("/console/demo/services/us-central1/ocr/logs").await;
+    assert!(!tabs.contains("ocr/usage"), "{tabs}");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_a_budget_is_made_changed_and_deleted_in_the_console() {
+    let stack = served_once().await;
+    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let new = "/console/demo/budgets/-/new";
+    let fields =
+        |amount, thresholds| [("name", "team"), ("amount", amount), ("thresholds", thresholds), ("stop", "on")];
+    for (amount, thresholds, field, message) in [
+        ("much", "50", "amount", "'much' must be an amount such as 250 or 12.50"),
+        ("0", "50", "amount", "must be more than 0"),
+        ("1", "half", "thresholds", "'half' must be a percentage such as 90"),
+        ("1", "50, 2000", "thresholds", "2000 must be a percentage from 1 to 1000"),
+    ] {
+        let wrong = owner.post(new, &fields(amount, thresholds)).await;
+        assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+        let (_, at) = wrong.text.split_once(&format!("id=\"{field}-error\">")).expect("a message at the field");
+        assert!(at.starts_with(message), "{at}");
+    }
+    let made = owner.post(new, &fields("0.01", "50, 90 %")).await;
+    assert_eq!((made.status, made.location.as_str()), (StatusCode::SEE_OTHER, "/console/demo/usage"), "{}", made.text);
+    let page = owner.page("/console/demo/usage").await;
+    assert!(page.contains("Used up") && page.contains("/ 0.0100 USD") && page.contains("50 %, 90 %"), "{page}");
+    let again = owner.post(new, &fields("5", "50")).await;
+    assert!(again.text.contains("Budget 'team' already exists."), "{}", again.text);
+    let budget = "/console/demo/budgets/team";
+    assert!(owner.page(budget).await.contains("value=\"50, 90\""));
+    let changed = owner.post(budget, &[("amount", "250"), ("thresholds", "75"), ("service", "ocr")]).await;
+    assert_eq!(changed.status, StatusCode::SEE_OTHER, "{}", changed.text);
+    assert!(owner.page("/console/demo/usage").await.contains("/ 250.0000 USD"));
+    let slip = owner.post(budget, &[("action", "delete"), ("confirm", "tea")]).await;
+    assert!(slip.text.contains("<p class=\"wrong\" id=\"confirm-error\">"), "{}", slip.text);
+    let gone = owner.post(budget, &[("action", "delete"), ("confirm", "team")]).await;
+    assert_eq!(gone.status, StatusCode::SEE_OTHER, "{}", gone.text);
+    assert!(owner.page("/console/demo/usage").await.contains("There is no budget."));
+    let audit = stack.get("/homerun/v1/projects/demo/audit").await;
+    assert_eq!(audit["records"][0]["verb"], "DELETE", "{audit:#}");
+    assert_eq!(audit["records"][1]["path"], "/homerun/v1/projects/demo/budgets/team", "{audit:#}");
+    stack.end().await;
+}
