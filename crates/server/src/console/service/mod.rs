@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use homerun_api::error::ApiError;
 use homerun_model::condition::{Condition, ConditionType, Status};
 use homerun_model::iam::Resource;
+use homerun_model::names::ServiceKey;
 use homerun_model::service::Service;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -54,7 +55,7 @@ pub(super) type Asked = HashMap<String, String>;
 /// The first tab that the visitor may see.
 pub(super) async fn overview(visit: Visit, Path(at): Path<At>) -> Response {
     let key = visit.key(&at.region, &at.service);
-    let first = if visit.may(app::metrics::READ) { "metrics" } else { "revisions" };
+    let first = offered(&visit, &key).next().map_or("yaml", |(tab, _)| tab);
     Redirect::to(&words::path(&key, first)).into_response()
 }
 
@@ -167,20 +168,29 @@ fn condition_name(kind: ConditionType) -> &'static str {
 }
 
 /// What seeing a tab needs beyond seeing the service.
-fn needs(service: &Service, tab: &str) -> Option<(&'static str, Resource)> {
+fn needs(service: &ServiceKey, tab: &str) -> Option<(&'static str, Resource)> {
+    let project = || Resource::Project(service.project.clone());
     match tab {
-        "permissions" => Some(("run.services.getIamPolicy", Resource::Service(service.key.clone()))),
-        "usage" => Some(("homerun.usage.get", Resource::Project(service.key.project.clone()))),
+        "permissions" => Some(("run.services.getIamPolicy", Resource::Service(service.clone()))),
+        "metrics" => Some((app::metrics::READ, project())),
+        "revisions" => Some(("run.revisions.list", project())),
+        "logs" => Some(("logging.logEntries.list", project())),
+        "usage" => Some((app::usage::READ, project())),
         _ => None,
     }
 }
 
+/// The tabs that a visitor may see.
+fn offered(visit: &Visit, service: &ServiceKey) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let may = |tab: &str| needs(service, tab).is_none_or(|(permission, on)| visit.may_on(permission, &on));
+    TABS.into_iter().filter(move |(tab, _)| may(tab))
+}
+
 fn tabs(visit: &Visit, service: &Service, current: &str) -> Markup {
-    let offered = |tab: &str| needs(service, tab).is_none_or(|(permission, on)| visit.may_on(permission, &on));
     html! {
         nav .tabs aria-label=(visit.lang.t("service-tabs")) {
             ul {
-                @for (tab, name) in TABS.into_iter().filter(|(tab, _)| offered(tab)) {
+                @for (tab, name) in offered(visit, &service.key) {
                     li {
                         a href=(words::path(&service.key, tab)) aria-current=[(tab == current).then_some("page")] {
                             (visit.lang.t(name))

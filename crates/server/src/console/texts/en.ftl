@@ -206,14 +206,12 @@ plot-starts-summary = { $count ->
 plot-gpu-busy-summary = The GPU that worked most was busy for { $most } of the time that it was held.
 plot-gpu-memory-summary = The GPU whose memory was used most had { $most } in use on average.
 simulated-use = A simulated GPU cannot compute. What its instance uses of the CPU and of memory stands in for it.
-logs-newest = The newest { $count } entries, the newest first
 
 ## Forms
 mistakes = Please correct this:
 cancel = Cancel
 remove = Remove
 reason = Reason
-time = Time
 
 ## GPUs
 nav-gpus = GPUs
@@ -326,6 +324,7 @@ usage-empty-next = Usage appears here as soon as an instance of a service runs. 
 usage-by-service = By service
 usage-by-sku = By what is sold
 usage-by-day = By day
+usage-by-day-summary = { $total } in all.
 usage-cost = Cost
 usage-starts = Starts
 usage-requests = Requests
@@ -333,7 +332,6 @@ usage-sku = SKU
 usage-quantity = Quantity
 usage-price = Price
 usage-day = Day
-usage-services = Services
 usage-others = and { $count } more
 usage-csv = Download CSV
 usage-focus = Download FOCUS

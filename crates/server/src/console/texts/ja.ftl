@@ -196,7 +196,6 @@ mistakes = 次の点を修正してください:
 cancel = キャンセル
 remove = 削除
 reason = 理由
-time = 日時
 
 ## GPU
 nav-gpus = GPU
@@ -309,6 +308,7 @@ usage-empty-next = サービスのインスタンスが実行されると、こ�
 usage-by-service = サービス別
 usage-by-sku = SKU 別
 usage-by-day = 日別
+usage-by-day-summary = 合計 { $total }。
 usage-cost = 費用
 usage-starts = 起動回数
 usage-requests = リクエスト数
@@ -316,7 +316,6 @@ usage-sku = SKU
 usage-quantity = 使用量
 usage-price = 単価
 usage-day = 日付
-usage-services = サービス
 usage-others = 他 { $count } 件
 usage-csv = CSV をダウンロード
 usage-focus = FOCUS をダウンロード

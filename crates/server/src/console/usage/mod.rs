@@ -3,6 +3,7 @@
 pub(super) mod budgets;
 pub(super) mod download;
 mod period;
+mod plot;
 mod tables;
 
 use axum::extract::Query;
@@ -83,7 +84,7 @@ fn report(
         } @else {
             (tables::services(visit, &by_service.lines))
             (tables::skus(visit, &by_sku.lines))
-            (tables::days(visit, &days))
+            (plot::by_day(visit, &days, (by_service.query.from, by_service.query.to)))
         }
     })
 }

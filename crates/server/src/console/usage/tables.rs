@@ -1,15 +1,11 @@
 //! Usage by service, by what is sold and by day.
 
-use std::collections::BTreeMap;
-
-use homerun_model::billing::Money;
 use homerun_model::billing::report::Line;
 use homerun_model::iam::Resource;
 use maud::{Markup, html};
 
 use super::super::visit::Visit;
 use super::super::words;
-use crate::app::usage::DayCosts;
 
 fn table(visit: &Visit, label: &str, heads: &[(&'static str, bool)], rows: &Markup) -> Markup {
     let lang = visit.lang;
@@ -86,35 +82,4 @@ pub(super) fn skus(visit: &Visit, lines: &[Line]) -> Markup {
     };
     let title = lang.t("usage-by-sku");
     html! { h2 { (title) } (table(visit, &title, &heads, &rows)) }
-}
-
-/// A row for each day, the newest first, with what each service cost.
-pub(super) fn days(visit: &Visit, days: &[DayCosts]) -> Markup {
-    let lang = visit.lang;
-    let heads = [("usage-day", false), ("usage-cost", true), ("usage-services", false)];
-    let rows = html! {
-        @for (day, costs) in days.iter().rev() {
-            tr {
-                th scope="row" { (day.format("%Y-%m-%d")) }
-                td .number { (words::money(visit, costs.values().copied().sum())) }
-                td { (dearest(visit, costs)) }
-            }
-        }
-    };
-    let title = lang.t("usage-by-day");
-    html! { h2 { (title) } (table(visit, &title, &heads, &rows)) }
-}
-
-/// The services that cost most.
-fn dearest(visit: &Visit, costs: &BTreeMap<String, Money>) -> Markup {
-    const MOST: usize = 5;
-    let mut costs: Vec<(&String, Money)> = costs.iter().map(|(service, cost)| (service, *cost)).collect();
-    costs.sort_by_key(|(_, cost)| std::cmp::Reverse(*cost));
-    html! {
-        @for (index, (service, cost)) in costs.iter().take(MOST).enumerate() {
-            @if index > 0 { ", " }
-            (service) " " (words::money(visit, *cost))
-        }
-        @if costs.len() > MOST { ", " (visit.lang.with("usage-others", [("count", costs.len() - MOST)])) }
-    }
 }
