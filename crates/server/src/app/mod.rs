@@ -5,6 +5,7 @@ pub mod access;
 pub mod accounts;
 pub mod budgets;
 pub mod gpus;
+pub mod images;
 pub mod logs;
 pub mod metrics;
 pub mod operations;

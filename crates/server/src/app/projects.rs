@@ -34,6 +34,15 @@ pub fn require_api(project: &ProjectId, enabled: &BTreeSet<String>, api: &str) -
     Err(ApiError::ServiceDisabled { api: api.to_owned(), project: project.to_string() })
 }
 
+/// Demands that Cloud Run's API is enabled in a project (row G23).
+///
+/// # Errors
+/// See [`require_api`].
+pub fn require_run(platform: &Platform, project: &Project) -> Result<(), ApiError> {
+    let found = find(platform, project.id.as_str())?;
+    require_api(&project.id, &found.enabled_apis, "run.googleapis.com")
+}
+
 /// Switches an API on or off in a project.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 //! filled in.
 
 mod assets;
+mod deploy;
 mod failure;
 mod fields;
 mod gpus;
@@ -52,6 +53,7 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>) -> Router {
         .route("/", get(home))
         .route("/{project}", get(visit::project_home))
         .route("/{project}/services", get(services::list))
+        .route("/{project}/services/new", get(deploy::new).post(deploy::create))
         .route(of_service, get(service::overview))
         .route(&format!("{of_service}/{{tab}}"), get(service::tab))
         .route("/{project}/gpus", get(gpus::page))
@@ -66,6 +68,7 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>) -> Router {
         .route("/{project}/usage-focus.csv", get(usage::download::focus))
         .route("/{project}/budgets/-/new", get(usage::budgets::new).post(usage::budgets::create))
         .route("/{project}/budgets/{budget}", get(usage::budgets::page).post(usage::budgets::submit))
+        .route(&format!("{of_service}/deploy"), get(deploy::edit).post(deploy::deploy))
         .route("/-/language", get(lang::switch))
         .route("/-/project", get(visit::switch_project))
         .route("/-/sign-in", get(sign_in::page).post(sign_in::submit))

@@ -3,7 +3,7 @@
 use homerun_model::Timestamp;
 use homerun_model::billing::Money;
 use homerun_model::condition::{self, Condition, ConditionType, Status};
-use homerun_model::names::ServiceKey;
+use homerun_model::names::{ProjectId, Region, ServiceKey};
 use homerun_model::revision::{Phase, Revision, RevisionTemplate};
 use homerun_model::service::Service;
 use maud::{Markup, html};
@@ -111,4 +111,9 @@ pub(super) fn simulated(lang: Lang) -> Markup {
 pub(super) fn path(key: &ServiceKey, below: &str) -> String {
     let page = format!("/console/{}/services/{}/{}", key.project, key.region, key.name);
     if below.is_empty() { page } else { format!("{page}/{below}") }
+}
+
+/// The API's path of a region's services: changes are recorded under the path that they have there.
+pub(super) fn api_path(project: &ProjectId, region: &Region) -> String {
+    format!("/v1/projects/{project}/locations/{region}/services")
 }

@@ -31,14 +31,14 @@ pub(super) async fn images(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<own::Images>, Failure> {
-    app::access::require(&api.platform, &caller, "homerun.images.list", &home(&api))?;
+    let images = app::images::list(&api.platform, &caller)?;
     let image = |image: homerun_backend::LocalImage| own::Image {
         name: image.name,
         digest: image.digest,
         size_bytes: image.size_bytes,
         create_time: image.created_at,
     };
-    Ok(Json(own::Images { images: api.platform.backend.images().into_iter().map(image).collect() }))
+    Ok(Json(own::Images { images: images.into_iter().map(image).collect() }))
 }
 
 /// What concerns the whole machine is a matter of the project that exists from the start.

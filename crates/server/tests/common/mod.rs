@@ -4,6 +4,7 @@
 
 pub mod browser;
 pub mod visitor;
+pub mod forms;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

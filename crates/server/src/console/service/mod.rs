@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use axum::extract::{Path, Query};
 use axum::response::{IntoResponse, Redirect, Response};
 use homerun_api::error::ApiError;
+use homerun_api::run_v1::convert::ParsedService;
 use homerun_model::condition::{Condition, ConditionType, Status};
 use homerun_model::iam::Resource;
 use homerun_model::names::ServiceKey;
@@ -90,6 +91,35 @@ pub(super) fn show(visit: &Visit, service: &Service, tab: &str, live: bool, cont
 pub(super) fn find(visit: &Visit, at: &At) -> Result<Versioned<Service>, Failure> {
     let key = visit.key(&at.region, &at.service);
     Ok(app::services::get(visit.platform(), visit.caller(), "run.services.get", &key)?)
+}
+
+/// The service that a path names, for who may change it.
+///
+/// # Errors
+/// See [`find`].
+pub(super) fn find_to_change(visit: &Visit, at: &At) -> Result<Versioned<Service>, Failure> {
+    let found = find(visit, at)?;
+    let resource = Resource::Service(found.value.key.clone());
+    app::access::require(visit.platform(), visit.caller(), "run.services.update", &resource)?;
+    Ok(found)
+}
+
+/// Replaces a service, as its `PUT` in the API does.
+///
+/// # Errors
+/// See [`app::services::replace`].
+pub(super) async fn replace(
+    visit: &Visit,
+    key: ServiceKey,
+    parsed: ParsedService,
+) -> Result<Versioned<Service>, ApiError> {
+    let (platform, caller, project) = (visit.platform(), visit.caller(), &visit.project);
+    app::projects::require_run(platform, project)?;
+    let path = format!("{}/{}", words::api_path(&key.project, &key.region), key.name);
+    let request = app::services::Request { project, key, spec: parsed.spec, dry_run: false };
+    visit
+        .change("PUT", path, async { app::services::replace(platform, caller, request, parsed.resource_version) })
+        .await
 }
 
 /// What the service is and how it is, and what can be done with it.

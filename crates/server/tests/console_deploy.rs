@@ -1,0 +1,192 @@
+//! The console's forms that deploy, as a browser without its script sends them (row G24).
+
+mod common;
+
+use common::forms::Visitor;
+use common::{SERVICES, Stack};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+const NEW: &str = "/console/demo/services/new";
+const APP: &str = "spec.template.spec.containers[0]";
+const GPU_TYPE: &str = "spec.template.spec.nodeSelector[run.googleapis.com/accelerator]";
+const MOST: &str = "spec.template.metadata.annotations[autoscaling.knative.dev/maxScale]";
+const THROTTLING: &str = "spec.template.metadata.annotations[run.googleapis.com/cpu-throttling]";
+const ENVIRONMENT: &str = "spec.template.metadata.annotations[run.googleapis.com/execution-environment]";
+
+fn app(field: &str) -> String {
+    format!("{APP}.{field}")
+}
+
+fn of_template(service: &Value) -> &Value {
+    &service["spec"]["template"]["spec"]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_a_service_with_a_gpu_is_created_by_the_form() {
+    let stack = Stack::start("simulated:nvidia-l4=2").await;
+    let visitor = Visitor::speaking(&stack, &stack.token, "ja").await;
+    let page = visitor.get(NEW).await;
+    for word in [
+        "コンテナをデプロイ",
+        "コンテナ、ボリューム、ネットワーキング、セキュリティ",
+        "CPU を常に割り当てる",
+        "最大インスタンス数",
+        "作成",
+    ] {
+        assert!(page.text().contains(word), "{word}: {}", page.text());
+    }
+    let fields = page.form("deploy").with("metadata.name", "ocr").with(&app("image"), "sim/hello");
+    let fields = fields.with("authentication", "public").with(&app("gpu"), "true");
+
+    let page = visitor.send(NEW, &fields.with("do", "deploy")).await;
+    assert_eq!(page.status, StatusCode::OK, "what a GPU needs is shown before it is deployed: {}", page.text());
+    for word in
+        ["GPU のタイプ", "GPU の数", "シミュレーション", "少なくとも 4 個の CPU と 16Gi", "8 個の CPU と 32Gi を推奨"]
+    {
+        assert!(page.text().contains(word), "{word}: {}", page.text());
+    }
+    let fields = page.form("deploy");
+    let filled = [
+        app("resources.limits[cpu]"),
+        app("resources.limits[memory]"),
+        GPU_TYPE.into(),
+        app("resources.limits[nvidia.com/gpu]"),
+    ];
+    let filled: Vec<&str> = filled.iter().map(|name| fields.get(name)).collect();
+    assert_eq!(filled, ["4", "16Gi", "nvidia-l4", "1"]);
+    assert_eq!([fields.get(THROTTLING), fields.get(ENVIRONMENT)], ["false", "gen2"]);
+
+    let page = visitor.send(NEW, &fields.with("do", "deploy")).await;
+    assert_eq!(
+        (page.status, page.to.as_deref()),
+        (StatusCode::SEE_OTHER, Some("/console/demo/services/us-central1/ocr")),
+        "{}",
+        page.text()
+    );
+    assert_eq!(stack.settled("ocr").await["status"], "True");
+    assert_eq!(stack.visit("ocr", "/").await.0, StatusCode::OK, "everybody may send requests");
+    let changes = stack.get("/homerun/v1/projects/demo/audit").await.to_string();
+    assert!(changes.contains("/v1/projects/demo/locations/us-central1/services/ocr"), "{changes}");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_what_is_wrong_stands_at_its_field_and_nothing_typed_is_lost() {
+    let stack = Stack::start("simulated:nvidia-l4=1").await;
+    let visitor = Visitor::new(&stack, &stack.token).await;
+    let fields = visitor.get(NEW).await.form("deploy").with("metadata.name", "Ocr").with(&app("gpu"), "true");
+    let fields = visitor.send(NEW, &fields).await.form("deploy").with(&app("resources.limits[cpu]"), "2");
+    let fields = fields.with(MOST, "5").with(THROTTLING, "true").with(ENVIRONMENT, "gen1").with("do", "deploy");
+    let page = visitor.send(NEW, &fields).await;
+    assert_eq!(page.status, StatusCode::BAD_REQUEST);
+    for (field, sentence) in [
+        ("metadata.name", "Ocr"),
+        (app("image").as_str(), "An image is required"),
+        (app("resources.limits[cpu]").as_str(), "CPU must be at least 4; memory must be at least 16Gi"),
+        (MOST, "Max instances must be set to 1 or fewer in order to set GPU requirements"),
+        (THROTTLING, "CPU throttling must be disabled in order to set GPU requirements"),
+        (ENVIRONMENT, "Execution environment must be set to gen2 in order to set GPU"),
+    ] {
+        let wrong = page.wrong(field);
+        assert!(wrong.contains(sentence), "{field}: {wrong}");
+    }
+    let again = page.form("deploy").with("do", "deploy");
+    let sorted = |fields: &common::forms::Fields| {
+        let mut fields = fields.0.clone();
+        fields.sort();
+        fields
+    };
+    assert_eq!(sorted(&again), sorted(&fields.without(&app("gpu")).with(&app("gpu"), "true")));
+
+    let page = visitor.send(NEW, &again.with("spec.template.spec.timeoutSeconds", "soon")).await;
+    assert!(page.wrong("spec.template.spec.timeoutSeconds").contains("expected a whole number"), "{}", page.text());
+    assert_eq!(page.form("deploy").get("spec.template.spec.timeoutSeconds"), "soon");
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g14_g24_a_new_revision_without_gpu_keeps_what_the_form_does_not_show() {
+    let stack = Stack::start("simulated:nvidia-l4=1").await;
+    let mut service = common::service("ocr", "sim/hello", true);
+    service["metadata"]["labels"] = json!({"team": "a"});
+    service["spec"]["template"]["metadata"]["annotations"]["example.com/mine"] = json!("kept");
+    stack.create(service).await;
+    assert_eq!(stack.settled("ocr").await["status"], "True");
+    let before = stack.get(&format!("{SERVICES}/ocr")).await;
+
+    let visitor = Visitor::speaking(&stack, &stack.token, "ja").await;
+    let path = "/console/demo/services/us-central1/ocr/deploy";
+    let page = visitor.get(path).await;
+    assert!(page.text().contains("新しいリビジョンの編集とデプロイ"), "{}", page.text());
+    let fields = page.form("deploy");
+    let page = visitor.send(path, &fields.clone().with("do", "deploy")).await;
+    assert_eq!(page.status, StatusCode::BAD_REQUEST, "nothing differs");
+    assert_eq!(stack.get(&format!("{SERVICES}/ocr")).await["spec"], before["spec"], "nor does it by being sent");
+
+    let page = visitor.send(path, &fields.clone().without(&app("gpu")).with("do", "deploy")).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
+    assert_eq!(stack.settled("ocr").await["status"], "True");
+    let after = stack.get(&format!("{SERVICES}/ocr")).await;
+    assert_eq!(of_template(&after)["nodeSelector"], Value::Null, "{after:#}");
+    assert_eq!(of_template(&after)["containers"][0]["resources"]["limits"].get("nvidia.com/gpu"), None);
+    assert_eq!(after["metadata"]["labels"]["team"], "a");
+    assert_eq!(after["spec"]["template"]["metadata"]["annotations"]["example.com/mine"], "kept");
+    assert_ne!(after["status"]["latestReadyRevisionName"], before["status"]["latestReadyRevisionName"]);
+
+    let page = visitor.send(path, &fields.with(MOST, "1").with("do", "deploy")).await;
+    assert_eq!(page.status, StatusCode::CONFLICT, "somebody has changed it since: {}", page.text());
+    let again = page.form("deploy");
+    assert_eq!(again.get(MOST), "1", "what was typed is still there");
+    assert_eq!(visitor.send(path, &again.with("do", "deploy")).await.status, StatusCode::SEE_OTHER);
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_s03_a_revision_that_is_not_served_gets_no_requests() {
+    let stack = Stack::start("none").await;
+    stack.create(common::service("web", "sim/hello", false)).await;
+    assert_eq!(stack.settled("web").await["status"], "True");
+    let visitor = Visitor::new(&stack, &stack.token).await;
+    let path = "/console/demo/services/us-central1/web/deploy";
+    let fields = visitor.get(path).await.form("deploy");
+    assert_eq!(fields.get("serve"), "true");
+    let fields = fields
+        .without("serve")
+        .with("rows", &app("env"))
+        .with(&app("env[0].name"), "A")
+        .with(&app("env[0].value"), "b");
+    let page = visitor.send(path, &fields.with("do", "deploy")).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
+    assert_eq!(stack.settled("web").await["status"], "True");
+    let service = stack.get(&format!("{SERVICES}/web")).await;
+    let traffic = service["spec"]["traffic"].as_array().expect("targets");
+    assert_eq!(traffic.len(), 1, "{service:#}");
+    assert_ne!(traffic[0]["revisionName"], service["status"]["latestReadyRevisionName"], "{service:#}");
+
+    let fields = visitor.get(path).await.form("deploy");
+    assert_eq!(fields.get("serve"), "", "requests go to a revision by its name");
+    let page = visitor.send(path, &fields.with("serve", "true").with("do", "deploy")).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
+    let service = stack.get(&format!("{SERVICES}/web")).await;
+    assert_eq!(service["spec"]["traffic"], json!([{"latestRevision": true, "percent": 100}]));
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g22_g24_who_may_not_deploy_is_refused_the_form() {
+    let stack = Stack::start("none").await;
+    stack.create(common::service("web", "sim/hello", false)).await;
+    stack.grant("", "roles/run.viewer", "user:vic@example.com").await;
+    let visitor = Visitor::new(&stack, &stack.access("vic@example.com").await).await;
+    for path in [NEW, "/console/demo/services/us-central1/web/deploy"] {
+        let page = visitor.get(path).await;
+        assert_eq!(page.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(page.text().contains("denied on resource"), "{path}: {}", page.text());
+    }
+    let page = visitor.get("/console/demo/services").await;
+    assert!(!page.html.contains(NEW), "what one may not do is not offered");
+    let (status, _) = stack.call(Method::GET, &format!("{SERVICES}/web"), None).await;
+    assert_eq!(status, StatusCode::OK);
+    stack.end().await;
+}
