@@ -5,6 +5,7 @@
 //! filled in.
 
 mod assets;
+mod delete;
 mod deploy;
 mod failure;
 mod fields;
@@ -69,6 +70,13 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>) -> Router {
         .route("/{project}/budgets/-/new", get(usage::budgets::new).post(usage::budgets::create))
         .route("/{project}/budgets/{budget}", get(usage::budgets::page).post(usage::budgets::submit))
         .route(&format!("{of_service}/deploy"), get(deploy::edit).post(deploy::deploy))
+        .route(&format!("{of_service}/traffic"), get(deploy::traffic::page).post(deploy::traffic::save))
+        .route(&format!("{of_service}/delete"), get(delete::confirm).post(delete::delete))
+        .route(&format!("{of_service}/yaml/edit"), get(service::edit_yaml::page).post(service::edit_yaml::submit))
+        .route(
+            &format!("{of_service}/revisions/{{revision}}/delete"),
+            get(delete::confirm_revision).post(delete::delete_revision),
+        )
         .route("/-/language", get(lang::switch))
         .route("/-/project", get(visit::switch_project))
         .route("/-/sign-in", get(sign_in::page).post(sign_in::submit))

@@ -66,6 +66,7 @@ impl Shown {
         let form = forms.captures_iter(&self.html).find(|form| form[1].contains(marker));
         let form = form.unwrap_or_else(|| panic!("no form {marker}: {}", self.html))[2].to_owned();
         let part = "(?s)<input([^>]*)>|<select([^>]*)>(.*?)</select>|<textarea([^>]*)>(.*?)</textarea>";
+        let options = Regex::new("<option([^>]*)>").expect("an expression");
         let mut fields = Vec::new();
         for found in Regex::new(part).expect("an expression").captures_iter(&form) {
             if let Some(input) = found.get(1).map(|input| input.as_str()) {
@@ -74,7 +75,6 @@ impl Shown {
                     fields.extend(attribute(input, "name").zip(attribute(input, "value").or(Some(String::new()))));
                 }
             } else if let Some(select) = found.get(2) {
-                let options = Regex::new("<option([^>]*)>").expect("an expression");
                 let options: Vec<String> =
                     options.captures_iter(&found[3]).map(|option| option[1].to_owned()).collect();
                 let chosen = options.iter().find(|option| option.contains(" selected")).or(options.first());

@@ -6,7 +6,7 @@ use homerun_model::quota::QuotaKey;
 use maud::{Markup, html};
 
 use super::draft::{CONTAINERS, DEPENDENCIES, ROWS, VOLUMES};
-use super::form::{Form, id};
+use super::form::{Form, id, named};
 use super::{Around, gpu, probes};
 
 /// Protocols of a port: its name in the API, and its text.
@@ -53,7 +53,7 @@ fn one(form: &Form<'_>, around: &Around<'_>, index: usize, path: &str) -> Markup
         div .columns {
             (form.text(&format!("{path}.name"), "container-name", None))
             (form.number(&format!("{path}.ports[0].containerPort"), "container-port", port_hint.as_deref()))
-            (form.menu(&format!("{path}.ports[0].name"), "protocol", None, &protocols, false))
+            (form.menu(named(&format!("{path}.ports[0].name"), "protocol"), &protocols, false))
         }
         h4 { (lang.t("resources")) }
         (resources(form, around, path))
@@ -92,16 +92,16 @@ fn resources(form: &Form<'_>, around: &Around<'_>, path: &str) -> Markup {
             (form.text(&format!("{path}.resources.limits[memory]"), "memory", needs.as_deref()))
             (form.text(&format!("{path}.resources.limits[cpu]"), "cpu", needs.as_deref()))
         }
-        (form.tick(&format!("{path}.gpu"), "gpu", Some(&lang.t("gpu-hint")), has, true))
+        (form.tick(named(&format!("{path}.gpu"), "gpu").hint(Some(&lang.t("gpu-hint"))), has, true))
         @if has {
             div .columns .gpu {
                 @if gpu::owner(form.draft).as_deref() == Some(path) {
-                    (form.menu(&gpu::type_path(), "gpu-type", None, &types(form, around), true))
+                    (form.menu(named(&gpu::type_path(), "gpu-type"), &types(form, around), true))
                 }
-                (form.menu(&gpu::count_path(path), "gpu-count", None, &[("1".to_owned(), "1".to_owned())], false))
+                (form.menu(named(&gpu::count_path(path), "gpu-count"), &[("1".to_owned(), "1".to_owned())], false))
                 @if gpu::owner(form.draft).as_deref() == Some(path) {
-                    (form.menu(gpu::NO_REDUNDANCY, "gpu-redundancy", None, &redundancy(form), false))
-                    (form.tick(gpu::COMPAT, "cuda-compat", None, form.draft.text(gpu::COMPAT) == "true", false))
+                    (form.menu(named(gpu::NO_REDUNDANCY, "gpu-redundancy"), &redundancy(form), false))
+                    (form.tick(named(gpu::COMPAT, "cuda-compat"), form.draft.text(gpu::COMPAT) == "true", false))
                 }
             }
         }
@@ -191,11 +191,10 @@ fn mounts(form: &Form<'_>, path: &str) -> Markup {
             p .hint { (lang.t("mounts-hint")) " " a href="#volumes" { (lang.t("tab-volumes")) } }
         } @else {
             (form.rows(&list, "mounts", "row-add-mount", |row, _| html! {
-                (form.menu(&format!("{row}.name"), "volume", None, &volumes, false))
+                (form.menu(named(&format!("{row}.name"), "volume"), &volumes, false))
                 (form.text(&format!("{row}.mountPath"), "mount-path", None))
                 (form.text(&format!("{row}.subPath"), "sub-path", None))
-                (form.tick(&format!("{row}.readOnly"), "read-only", None,
-                    form.draft.text(&format!("{row}.readOnly")) == "true", false))
+                (form.tick(named(&format!("{row}.readOnly"), "read-only"), form.draft.text(&format!("{row}.readOnly")) == "true", false))
             }))
         }
     }

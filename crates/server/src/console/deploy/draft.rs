@@ -14,6 +14,8 @@ use super::{gpu, path};
 pub(super) const CONTAINERS: &str = "spec.template.spec.containers";
 /// Its volumes.
 pub(super) const VOLUMES: &str = "spec.template.spec.volumes";
+/// Where its requests go.
+pub(super) const TRAFFIC: &str = "spec.traffic";
 /// Its name.
 pub(super) const NAME: &str = "metadata.name";
 /// The version that was read.
@@ -56,13 +58,19 @@ impl Draft {
         }))
     }
 
-    /// A service as it is stored.
+    /// A service as it is stored, for another revision.
     pub(super) fn of(service: &run_v1::Service) -> Self {
+        let mut draft = Self::whole(service);
+        // Each revision has a name of its own.
+        draft.clear(REVISION);
+        draft
+    }
+
+    /// A service as it is stored.
+    pub(super) fn whole(service: &run_v1::Service) -> Self {
         // The types have nothing that JSON cannot have.
         let mut document = serde_json::to_value(service).unwrap_or_default();
         path::remove(&mut document, "status");
-        // Each revision has a name of its own.
-        path::remove(&mut document, REVISION);
         for index in 0..path::length(&document, CONTAINERS) {
             path::set(&mut document, &format!("{CONTAINERS}[{index}].from"), json!(index.to_string()));
         }
@@ -240,6 +248,12 @@ impl Draft {
             let port = path::text(&document, &format!("{container}.ports[0].containerPort"));
             if port.is_empty() && path::text(&document, &format!("{container}.ports[0].name")) != "h2c" {
                 path::remove(&mut document, &format!("{container}.ports"));
+            }
+        }
+        for index in 0..path::length(&document, TRAFFIC) {
+            let target = format!("{TRAFFIC}[{index}]");
+            if path::text(&document, &format!("{target}.revisionName")).is_empty() {
+                path::set(&mut document, &format!("{target}.latestRevision"), json!(true));
             }
         }
         parse_strict(document.to_string().as_bytes())

@@ -24,6 +24,35 @@ pub(super) struct Form<'a> {
     shown: RefCell<BTreeMap<String, String>>,
 }
 
+/// A field: its path, the text of its label, and what is said below it.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    path: &'a str,
+    label: &'a str,
+    hint: Option<&'a str>,
+}
+
+/// A field with a label.
+pub(super) fn named<'a>(path: &'a str, label: &'a str) -> Named<'a> {
+    Named { path, label, hint: None }
+}
+
+impl<'a> Named<'a> {
+    /// With something said below it.
+    pub(super) fn hint(self, hint: Option<&'a str>) -> Self {
+        Self { hint, ..self }
+    }
+}
+
+/// What an input must say about itself.
+pub(super) struct Input<'a> {
+    pub(super) id: &'a str,
+    /// The elements that describe it.
+    pub(super) by: Option<&'a str>,
+    /// `true` if it is wrong.
+    pub(super) wrong: Option<&'a str>,
+}
+
 /// What is wrong, field by field.
 pub(super) fn violations(error: ApiError) -> Vec<Violation> {
     match error {
@@ -72,42 +101,25 @@ impl<'a> Form<'a> {
         self.errors.iter().any(|wrong| wrong.field.starts_with(within))
     }
 
-    /// A field with its label before it. `input` gets the field's id, what describes it and whether it is wrong.
-    pub(super) fn field(
-        &self,
-        path: &str,
-        label: &str,
-        hint: Option<&str>,
-        input: impl Fn(&str, Option<&str>, Option<&str>) -> Markup,
-    ) -> Markup {
-        let id = id(path);
+    /// A field with its label before it.
+    pub(super) fn field(&self, field: Named<'_>, input: impl Fn(&Input<'_>) -> Markup) -> Markup {
         html! {
             div .field {
-                label for=(id) { (self.lang.t(label)) }
-                (self.described(path, hint, &input))
+                label for=(id(field.path)) { (self.lang.t(field.label)) }
+                (self.described(field, &input))
             }
         }
     }
 
-    fn described(
-        &self,
-        path: &str,
-        hint: Option<&str>,
-        input: &dyn Fn(&str, Option<&str>, Option<&str>) -> Markup,
-    ) -> Markup {
-        let id = id(path);
-        let wrong = self.errors_at(path, &id);
-        let mut by = Vec::new();
-        if !wrong.is_empty() {
-            by.push(format!("{id}-error"));
-        }
-        if hint.is_some() {
-            by.push(format!("{id}-hint"));
-        }
+    fn described(&self, field: Named<'_>, input: &dyn Fn(&Input<'_>) -> Markup) -> Markup {
+        let id = id(field.path);
+        let wrong = self.errors_at(field.path, &id);
+        let parts = [(!wrong.is_empty()).then_some("error"), field.hint.map(|_| "hint")];
+        let by: Vec<String> = parts.into_iter().flatten().map(|part| format!("{id}-{part}")).collect();
         let by = (!by.is_empty()).then(|| by.join(" "));
         html! {
-            (input(&id, by.as_deref(), (!wrong.is_empty()).then_some("true")))
-            @if let Some(hint) = hint { p .hint id={ (id) "-hint" } { (hint) } }
+            (input(&Input { id: &id, by: by.as_deref(), wrong: (!wrong.is_empty()).then_some("true") }))
+            @if let Some(hint) = field.hint { p .hint id={ (id) "-hint" } { (hint) } }
             @if !wrong.is_empty() { p .wrong id={ (id) "-error" } { (wrong.join(" ")) } }
         }
     }
@@ -124,7 +136,7 @@ impl<'a> Form<'a> {
 
     fn line(&self, path: &str, label: &str, hint: Option<&str>, mode: &str) -> Markup {
         let unset = self.unset.get(path).map(|value| self.lang.with("unset", [("value", value.as_str())]));
-        self.field(path, label, hint, |id, by, wrong| {
+        self.field(named(path, label).hint(hint), |Input { id, by, wrong }| {
             html! {
                 input id=(id) type="text" inputmode=(mode) name=(path) value=(self.draft.text(path)) placeholder=[&unset]
                     aria-describedby=[by] aria-invalid=[wrong] autocomplete="off" spellcheck="false" autocapitalize="off";
@@ -133,18 +145,11 @@ impl<'a> Form<'a> {
     }
 
     /// A menu. A value that is none of the choices is kept as one; where there is none, it is the first.
-    pub(super) fn menu(
-        &self,
-        path: &str,
-        label: &str,
-        hint: Option<&str>,
-        choices: &[(String, String)],
-        refreshes: bool,
-    ) -> Markup {
-        let current = self.draft.text(path);
-        self.field(path, label, hint, |id, by, wrong| {
+    pub(super) fn menu(&self, field: Named<'_>, choices: &[(String, String)], refreshes: bool) -> Markup {
+        let current = self.draft.text(field.path);
+        self.field(field, |Input { id, by, wrong }| {
             html! {
-                select id=(id) name=(path) data-refresh[refreshes] aria-describedby=[by] aria-invalid=[wrong] {
+                select id=(id) name=(field.path) data-refresh[refreshes] aria-describedby=[by] aria-invalid=[wrong] {
                     @if !current.is_empty() && !choices.iter().any(|(value, _)| *value == current) {
                         option value=(current) selected { (current) }
                     }
@@ -157,24 +162,17 @@ impl<'a> Form<'a> {
     }
 
     /// A choice between buttons, of which `unset` is the one where nothing is chosen.
-    pub(super) fn radios(
-        &self,
-        path: &str,
-        label: &str,
-        hint: Option<&str>,
-        choices: &[(&str, &str)],
-        unset: &str,
-    ) -> Markup {
-        let current = self.draft.text(path);
+    pub(super) fn radios(&self, field: Named<'_>, choices: &[(&str, &str)], unset: &str) -> Markup {
+        let current = self.draft.text(field.path);
         let current = if current.is_empty() { unset } else { current.as_str() };
         html! {
             fieldset .choice {
-                legend { (self.lang.t(label)) }
-                (self.described(path, hint, &|first, by, wrong| html! {
+                legend { (self.lang.t(field.label)) }
+                (self.described(field, &|Input { id: first, by, wrong }| html! {
                     @for (at, (value, text)) in choices.iter().enumerate() {
-                        @let id = if at == 0 { first.to_owned() } else { format!("{first}-{at}") };
+                        @let id = if at == 0 { (*first).to_owned() } else { format!("{first}-{at}") };
                         div .inline {
-                            input id=(id) type="radio" name=(path) value=(value) checked[*value == current]
+                            input id=(id) type="radio" name=(field.path) value=(value) checked[*value == current]
                                 aria-describedby=[by] aria-invalid=[wrong];
                             label for=(id) { (self.lang.t(text)) }
                         }
@@ -185,15 +183,15 @@ impl<'a> Form<'a> {
     }
 
     /// A box to tick.
-    pub(super) fn tick(&self, path: &str, label: &str, hint: Option<&str>, ticked: bool, refreshes: bool) -> Markup {
+    pub(super) fn tick(&self, field: Named<'_>, ticked: bool, refreshes: bool) -> Markup {
         html! {
             div .field {
-                input type="hidden" name=(BOXES) value=(path);
-                (self.described(path, hint, &|id, by, wrong| html! {
+                input type="hidden" name=(BOXES) value=(field.path);
+                (self.described(field, &|Input { id, by, wrong }| html! {
                     span .inline {
-                        input id=(id) type="checkbox" name=(path) value="true" checked[ticked] data-refresh[refreshes]
+                        input id=(id) type="checkbox" name=(field.path) value="true" checked[ticked] data-refresh[refreshes]
                             aria-describedby=[by] aria-invalid=[wrong];
-                        label for=(id) { (self.lang.t(label)) }
+                        label for=(id) { (self.lang.t(field.label)) }
                     }
                 }))
             }
@@ -206,7 +204,7 @@ impl<'a> Form<'a> {
             self.lang.with("row-field", [("field", self.lang.t(label).into_owned()), ("row", number.to_string())]);
         html! {
             div .cell {
-                (self.described(path, None, &|id, by, wrong| html! {
+                (self.described(named(path, ""), &|Input { id, by, wrong }| html! {
                     textarea id=(id) name=(path) rows="1" aria-label=(label) aria-describedby=[by] aria-invalid=[wrong]
                         spellcheck="false" { "\n" (self.draft.text(path)) }
                 }))

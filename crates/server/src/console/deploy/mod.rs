@@ -12,6 +12,7 @@ mod page;
 mod path;
 mod probes;
 mod rows;
+pub(super) mod traffic;
 
 use axum::body::Bytes;
 use axum::extract::Path;
@@ -20,7 +21,7 @@ use homerun_api::error::ApiError;
 use homerun_model::iam::{ALL_USERS, Binding, INVOKER, Policy, Resource};
 use homerun_model::names::ServiceKey;
 use homerun_model::service::{Service, ServiceSpec};
-use homerun_model::traffic;
+use homerun_model::traffic as targets;
 use http::StatusCode;
 use maud::html;
 
@@ -207,13 +208,13 @@ async fn replace(visit: &Visit, stored: &Versioned<Service>, sent: &Sent) -> Res
     if let Some(serve) = sent.entry.serve {
         move_traffic(&mut parsed.spec, &stored.value, serve);
     }
-    service::replace(visit, key, parsed).await
+    service::replace(visit, key, parsed, false).await
 }
 
 /// Gives the new revision all requests, or none.
 fn move_traffic(spec: &mut ServiceSpec, service: &Service, serve: bool) {
     if serve {
-        spec.traffic = traffic::all_to_latest(&spec.traffic);
+        spec.traffic = targets::all_to_latest(&spec.traffic);
     } else if let Some(serving) = service
         .status
         .traffic
@@ -222,6 +223,6 @@ fn move_traffic(spec: &mut ServiceSpec, service: &Service, serve: bool) {
         .map(|t| &t.revision)
         .or(service.status.latest_ready_revision.as_ref())
     {
-        spec.traffic = traffic::pinned(&spec.traffic, serving);
+        spec.traffic = targets::pinned(&spec.traffic, serving);
     }
 }

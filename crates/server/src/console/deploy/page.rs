@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::draft::{
     AFFINITY, BOOST, CONTAINERS, CPU_THROTTLING, ENVIRONMENT, INGRESS, NAME, REVISION, VERSION, VOLUMES,
 };
-use super::form::Form;
+use super::form::{Form, Input, named};
 use super::{Around, Entry, containers, gpu};
 use crate::console::layout;
 use crate::console::visit::Visit;
@@ -48,7 +48,7 @@ pub(super) fn show(visit: &Visit, form: &Form<'_>, around: &Around<'_>, entry: &
             h2 #volumes { (lang.t("tab-volumes")) }
             (volumes(form))
             h2 #networking { (lang.t("tab-networking")) }
-            (form.tick(AFFINITY, "session-affinity", Some(&lang.t("session-affinity-hint")), form.draft.text(AFFINITY) == "true", false))
+            (form.tick(named(AFFINITY, "session-affinity").hint(Some(&lang.t("session-affinity-hint"))), form.draft.text(AFFINITY) == "true", false))
             @if around.stored { (ingress(form)) }
             h2 #security { (lang.t("tab-security")) }
             (account(form, around))
@@ -83,7 +83,7 @@ pub(super) fn image(form: &Form<'_>, around: &Around<'_>, index: usize) -> Marku
     let hint = form.lang.t(if around.images.is_empty() { "image-hint" } else { "image-hint-local" });
     let list = format!("images-{index}");
     html! {
-        (form.field(&path, "image-url", Some(&hint), |id, by, wrong| html! {
+        (form.field(named(&path, "image-url").hint(Some(&hint)), |Input { id, by, wrong }| html! {
             input id=(id) type="text" name=(path) value=(form.draft.text(&path)) list=(list) aria-describedby=[by]
                 aria-invalid=[wrong] autocomplete="off" spellcheck="false" autocapitalize="off";
             datalist id=(list) { @for image in &around.images { option value=(image) {} } }
@@ -145,7 +145,7 @@ fn allocation(form: &Form<'_>) -> Markup {
     let lang = form.lang;
     let hint = lang.t(if gpu::owner(form.draft).is_some() { "cpu-allocation-gpu" } else { "cpu-allocation-hint" });
     let choices = [("true", "cpu-during-requests"), ("false", "cpu-always")];
-    form.radios(CPU_THROTTLING, "cpu-allocation", Some(&hint), &choices, "true")
+    form.radios(named(CPU_THROTTLING, "cpu-allocation").hint(Some(&hint)), &choices, "true")
 }
 
 fn ingress(form: &Form<'_>) -> Markup {
@@ -154,7 +154,7 @@ fn ingress(form: &Form<'_>) -> Markup {
         ("internal", "ingress-internal"),
         ("internal-and-cloud-load-balancing", "ingress-internal-lb"),
     ];
-    form.radios(INGRESS, "ingress", None, &choices, "all")
+    form.radios(named(INGRESS, "ingress"), &choices, "all")
 }
 
 /// How a stored service takes its new revision.
@@ -192,8 +192,8 @@ fn settings(form: &Form<'_>, around: &Around<'_>) -> Markup {
             }
         }
         @if around.stored { (allocation(form)) }
-        (form.menu(ENVIRONMENT, "execution-environment", environment.as_deref(), &environments, false))
-        (form.tick(BOOST, "startup-cpu-boost", Some(&lang.t("startup-cpu-boost-hint")), form.draft.text(BOOST) == "true", false))
+        (form.menu(named(ENVIRONMENT, "execution-environment").hint(environment.as_deref()), &environments, false))
+        (form.tick(named(BOOST, "startup-cpu-boost").hint(Some(&lang.t("startup-cpu-boost-hint"))), form.draft.text(BOOST) == "true", false))
         @if around.stored {
             fieldset {
                 legend { (lang.t("service-scaling")) }
@@ -233,7 +233,7 @@ fn account(form: &Form<'_>, around: &Around<'_>) -> Markup {
             let unset = std::iter::once((String::new(), form.lang.t("service-account-default").into_owned()));
             let choices: Vec<(String, String)> =
                 unset.chain(accounts.iter().map(|email| (email.clone(), email.clone()))).collect();
-            form.menu(ACCOUNT, "service-account", Some(&hint), &choices, false)
+            form.menu(named(ACCOUNT, "service-account").hint(Some(&hint)), &choices, false)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A service's page and its tabs.
 
+pub(super) mod edit_yaml;
 mod instances;
 mod logs;
 mod metrics;
@@ -104,7 +105,7 @@ pub(super) fn find_to_change(visit: &Visit, at: &At) -> Result<Versioned<Service
     Ok(found)
 }
 
-/// Replaces a service, as its `PUT` in the API does.
+/// Replaces a service, as its `PUT` in the API does; or, in a dry run, only checks that it could be.
 ///
 /// # Errors
 /// See [`app::services::replace`].
@@ -112,14 +113,25 @@ pub(super) async fn replace(
     visit: &Visit,
     key: ServiceKey,
     parsed: ParsedService,
+    dry_run: bool,
 ) -> Result<Versioned<Service>, ApiError> {
     let (platform, caller, project) = (visit.platform(), visit.caller(), &visit.project);
     app::projects::require_run(platform, project)?;
     let path = format!("{}/{}", words::api_path(&key.project, &key.region), key.name);
-    let request = app::services::Request { project, key, spec: parsed.spec, dry_run: false };
+    let request = app::services::Request { project, key, spec: parsed.spec, dry_run };
     visit
         .change("PUT", path, async { app::services::replace(platform, caller, request, parsed.resource_version) })
         .await
+}
+
+/// The way from the list of services to a page about one.
+pub(super) fn crumbs(visit: &Visit, key: &ServiceKey) -> Markup {
+    html! {
+        p .crumbs {
+            a href=(visit.path("services")) { (visit.lang.t("services")) } " › "
+            a href=(words::path(key, "")) { (key.name) } " › "
+        }
+    }
 }
 
 /// What the service is and how it is, and what can be done with it.

@@ -1,6 +1,7 @@
 //! The panel beside the revisions: what the chosen one is made of.
 
 use homerun_model::container::{Check, Container, Probe, Protocol, VolumeSource};
+use homerun_model::iam::Resource;
 use homerun_model::revision::{ExecutionEnvironment, Revision, RevisionTemplate};
 use homerun_model::service::Service;
 use maud::{Markup, html};
@@ -25,6 +26,13 @@ pub(super) fn show(visit: &Visit, service: &Service, revision: &Revision, asked:
     html! {
         aside .panel.card aria-labelledby="panel-title" {
             h2 #panel-title { (name) }
+            @if visit.may_on("run.revisions.delete", &Resource::Service(service.key.clone())) {
+                p {
+                    a .button.danger href=(words::path(&service.key, &format!("revisions/{name}/delete"))) {
+                        (lang.t("delete-this-revision"))
+                    }
+                }
+            }
             (conditions(lang, &revision.conditions))
             @for warning in &revision.warnings { p .message.busy { (warning) } }
             nav .tabs aria-label=(lang.t("revision-tabs")) {

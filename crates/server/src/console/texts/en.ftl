@@ -454,3 +454,23 @@ volume-name = Volume name
 size-limit = Size limit
 service-account-default = Default service account
 service-account-hint = The identity that instances have. Choosing one needs the role Service Account User (roles/iam.serviceAccountUser) on it.
+
+## Traffic, deleting, YAML
+save = Save
+traffic-hint = The shares of all targets add up to 100 %. A tag gives a target a URL of its own.
+traffic-add = Add a target
+traffic-latest = Latest ready revision
+traffic-percent = Traffic (%)
+traffic-tag = URL tag
+delete-service = Delete service { $name }
+delete-service-means = Its URL stops answering at once; its revisions and instances go. This cannot be undone.
+delete-type-name = Type { $name } to confirm
+delete-wrong = Type the name exactly: { $name }. Nothing was deleted.
+delete-revision = Delete revision { $name }
+delete-revision-means = The revision is gone for good; requests can no longer be moved back to it.
+delete-this-revision = Delete this revision
+yaml-edit = Edit YAML
+yaml-edit-hint = As for gcloud run services replace. resourceVersion guards against overwriting what somebody else has changed meanwhile.
+yaml-review = Review changes
+yaml-on = Go on editing
+yaml-same = Nothing differs.

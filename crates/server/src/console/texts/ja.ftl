@@ -436,3 +436,23 @@ volume-name = ボリューム名
 size-limit = サイズの上限
 service-account-default = デフォルトのサービス アカウント
 service-account-hint = インスタンスの ID です。選択するには、そのアカウントに対するサービス アカウント ユーザー ロール(roles/iam.serviceAccountUser)が必要です。
+
+## トラフィック、削除、YAML
+save = 保存
+traffic-hint = すべてのターゲットの割合の合計が 100% になるようにしてください。タグを付けると、ターゲット専用の URL が作成されます。
+traffic-add = ターゲットを追加
+traffic-latest = 準備が完了した最新のリビジョン
+traffic-percent = トラフィック(%)
+traffic-tag = URL タグ
+delete-service = サービス { $name } の削除
+delete-service-means = URL はただちに応答しなくなり、リビジョンとインスタンスも削除されます。この操作は取り消せません。
+delete-type-name = 確認のため { $name } と入力してください
+delete-wrong = 名前を正確に入力してください: { $name }。削除は行われていません。
+delete-revision = リビジョン { $name } の削除
+delete-revision-means = リビジョンは完全に削除され、リクエストをこのリビジョンに戻すことはできなくなります。
+delete-this-revision = このリビジョンを削除
+yaml-edit = YAML を編集
+yaml-edit-hint = gcloud run services replace と同じ形式です。resourceVersion により、その間に行われた他のユーザーの変更が上書きされるのを防ぎます。
+yaml-review = 変更内容を確認
+yaml-on = 編集を続ける
+yaml-same = 変更はありません。
