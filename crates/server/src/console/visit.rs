@@ -111,7 +111,9 @@ impl FromRequestParts<Console> for Visit {
         let segments = Path::<Segments>::from_request_parts(parts, console).await;
         let named = segments.ok().and_then(|Path(segments)| segments.project);
         let project = match named {
-            Some(named) => app::projects::find(&console.platform, &named).map_err(|e| Failure(e).into_response())?.project,
+            Some(named) => {
+                app::projects::find(&console.platform, &named).map_err(|e| Failure(e).into_response())?.project
+            }
             None => console.platform.config.default_project(),
         };
         Ok(Self { console: console.clone(), signed_in, lang, offset: offset(&parts.headers), here, project })

@@ -15,9 +15,9 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::Api;
 use super::error::{Failure, not_served};
 use super::path::Place;
-use super::Api;
 use crate::app::operations;
 
 /// Items of a page, as the definition states it: at most and usually.
@@ -128,7 +128,8 @@ fn render(api: &Api, operation: &Operation) -> wire::Operation {
 /// The service as it is now; empty once it is gone.
 fn response(api: &Api, operation: &Operation) -> Map<String, Value> {
     let service = operations::subject(&api.platform, operation);
-    let rendered = service.and_then(|service| serde_json::to_value(crate::app::wire::service(&api.platform, &service)).ok());
+    let rendered =
+        service.and_then(|service| serde_json::to_value(crate::app::wire::service(&api.platform, &service)).ok());
     match rendered {
         Some(Value::Object(mut service)) => {
             service.insert("@type".to_owned(), json!("type.googleapis.com/google.cloud.run.v1.Service"));

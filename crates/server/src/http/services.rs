@@ -124,7 +124,13 @@ pub(super) async fn list(
     place: Place,
 ) -> Result<Json<run_v1::ListServicesResponse>, Failure> {
     app::services::authorise_list(&api.platform, &place.caller, "run.services.list", &place.project)?;
-    let (items, metadata) = page(&api, &place, &query, |service| app::wire::service(&api.platform, service), |item| item.metadata.as_ref())?;
+    let (items, metadata) = page(
+        &api,
+        &place,
+        &query,
+        |service| app::wire::service(&api.platform, service),
+        |item| item.metadata.as_ref(),
+    )?;
     Ok(Json(run_v1::ListServicesResponse {
         api_version: Some(RUN_API.to_owned()),
         kind: Some("ServiceList".to_owned()),
@@ -179,7 +185,11 @@ pub(super) async fn configuration(
 
 pub(super) async fn route(State(api): State<Api>, place: Place) -> Result<Json<run_v1::Route>, Failure> {
     let found = app::services::get(&api.platform, &place.caller, "run.routes.get", &key(&place)?);
-    Ok(Json(app::wire::with_place(&api.platform, &found.map_err(|error| of_kind(error, "Route"))?, convert::route_to_wire)))
+    Ok(Json(app::wire::with_place(
+        &api.platform,
+        &found.map_err(|error| of_kind(error, "Route"))?,
+        convert::route_to_wire,
+    )))
 }
 
 /// A view that is not there is named as what was asked for.

@@ -15,12 +15,8 @@ use crate::app;
 const ENTRIES: i32 = 200;
 
 /// Severities that can be chosen, and the texts for them.
-const SEVERITIES: [(&str, &str); 4] = [
-    ("", "severity-all"),
-    ("INFO", "severity-info"),
-    ("WARNING", "severity-warning"),
-    ("ERROR", "severity-error"),
-];
+const SEVERITIES: [(&str, &str); 4] =
+    [("", "severity-all"), ("INFO", "severity-info"), ("WARNING", "severity-warning"), ("ERROR", "severity-error")];
 
 pub(super) async fn show(visit: &Visit, service: &Service, asked: &Asked) -> Result<Markup, Failure> {
     let lang = visit.lang;

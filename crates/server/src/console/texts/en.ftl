@@ -355,14 +355,11 @@ budget-stopped = Used up
 budget-reached = { $percent } % reached
 budget-within = Within budget
 budget-delete = Delete budget
-logs-newest = The newest { $count } entries, the newest first
 
 ## Deploying
 deploy = Deploy
 create = Create
-cancel = Cancel
 refresh = Update the form
-remove = Remove
 value = Value
 unset = Default: { $value }
 row-field = { $field }, row { $row }
@@ -396,7 +393,6 @@ revision-name-hint = Left empty, a name is made up.
 serve-immediately = Serve this revision immediately
 serve-immediately-hint = All requests go to the new revision once it is ready. Unticked, it gets none: they stay where they go now.
 revision-settings = Settings of the revision
-requests = Requests
 request-timeout-seconds = Request timeout (seconds)
 environment-gpu = A GPU needs the second generation.
 startup-cpu-boost-hint = More CPU while an instance starts.
@@ -456,7 +452,6 @@ service-account-default = Default service account
 service-account-hint = The identity that instances have. Choosing one needs the role Service Account User (roles/iam.serviceAccountUser) on it.
 
 ## Traffic, deleting, YAML
-save = Save
 traffic-hint = The shares of all targets add up to 100 %. A tag gives a target a URL of its own.
 traffic-add = Add a target
 traffic-latest = Latest ready revision

@@ -169,7 +169,7 @@ range-week = 7 日間
 range-month = 30 日間
 range-year = 1 年
 times-in = 時刻は { $zone } です。
-requests = リクエスト数
+requests = リクエスト
 per-second = リクエスト/秒
 request-latency = リクエストのレイテンシ
 cold-starts = コールド スタート
@@ -342,9 +342,7 @@ budget-delete = 予算を削除
 ## デプロイ
 deploy = デプロイ
 create = 作成
-cancel = キャンセル
 refresh = フォームを更新
-remove = 削除
 value = 値
 unset = デフォルト: { $value }
 row-field = { $field }({ $row } 行目)
@@ -378,7 +376,6 @@ revision-name-hint = 空のままにすると、名前が自動的に付けら�
 serve-immediately = このリビジョンをすぐに利用する
 serve-immediately-hint = 準備が完了すると、すべてのリクエストが新しいリビジョンに送られます。オフにすると新しいリビジョンには送られず、現在の送信先のままになります。
 revision-settings = リビジョンの設定
-requests = リクエスト
 request-timeout-seconds = リクエストのタイムアウト(秒)
 environment-gpu = GPU を使用するには、第 2 世代が必要です。
 startup-cpu-boost-hint = インスタンスの起動中に CPU を追加します。
@@ -438,7 +435,6 @@ service-account-default = デフォルトのサービス アカウント
 service-account-hint = インスタンスの ID です。選択するには、そのアカウントに対するサービス アカウント ユーザー ロール(roles/iam.serviceAccountUser)が必要です。
 
 ## トラフィック、削除、YAML
-save = 保存
 traffic-hint = すべてのターゲットの割合の合計が 100% になるようにしてください。タグを付けると、ターゲット専用の URL が作成されます。
 traffic-add = ターゲットを追加
 traffic-latest = 準備が完了した最新のリビジョン
