@@ -81,7 +81,7 @@ fn limits_table(visit: &Visit, keys: &[QuotaKey], ledger: &Ledger, limits: &Quot
                     (key.gpu) @if words::gpus_are_simulated(visit) { " " (words::simulated(lang)) }
                     p .hint { (key.display_name()) }
                 }
-                td { (key.region) }
+                td .name { (key.region) }
                 td {
                     meter min="0" max=(limit.max(used).max(1)) value=(used) aria-label=(lang.t("quota-used")) {}
                     " " span .numbers { (lang.with("quota-of", [("used", used), ("limit", limit)])) }
