@@ -85,13 +85,12 @@ pub struct Part<'a> {
 
 /// Lines: percentiles, shares, memory.
 pub fn lines(plot: &Plot<'_>, series: &[Series<'_>]) -> Markup {
-    let most = finite(series).fold(0.0, f64::max);
-    let some = finite(series).next().is_some();
-    over_time(plot, series, some, most, |axes, one, _| {
+    let most = finite(series).reduce(f64::max);
+    over_time(plot, series, (LINE, most), |axes, one, _| {
         let mut path = String::new();
         let mut before = false;
         for (index, value) in one.values.iter().enumerate() {
-            let next = one.values.get(index + 1).copied().flatten();
+            let next = one.values.get(index + 1).copied().flatten().filter(|value| value.is_finite());
             match value.filter(|value| value.is_finite()) {
                 Some(value) if before => {
                     push(&mut path, format_args!("L{:.1} {:.1}", axes.middle(index), axes.y(value)))
@@ -114,7 +113,7 @@ pub fn lines(plot: &Plot<'_>, series: &[Series<'_>]) -> Markup {
 pub fn stack(plot: &Plot<'_>, series: &[Series<'_>]) -> Markup {
     let sum = |index: usize| series.iter().map(|one| amount(one, index)).sum::<f64>();
     let most = (0..plot.times.len()).map(sum).fold(0.0, f64::max);
-    over_time(plot, series, most > 0.0, most, |axes, one, number| {
+    over_time(plot, series, (AREA, Some(most).filter(|most| *most > 0.0)), |axes, one, number| {
         let mut path = String::new();
         for index in 0..plot.times.len() {
             let value = amount(one, index);
@@ -159,7 +158,8 @@ pub fn steps(title: &str, summary: &str, parts: &[Part<'_>], headings: [&str; 2]
     let rows = parts
         .iter()
         .map(|part| vec![part.label.to_owned(), Unit::Millis.write(part.mean), Unit::Millis.write(part.most)]);
-    figure(title, &legend, drawing, &[&[texts.first], &headings[..]].concat(), rows.collect(), texts)
+    let (headings, rows) = ([&[texts.first], &headings[..]].concat(), rows.collect());
+    figure(&Figure { title, key: AREA, legend, headings, rows, texts }, drawing)
 }
 
 /// Where things are drawn.
@@ -209,15 +209,15 @@ impl Axes<'_> {
     }
 }
 
-/// A plot over time; `draw` makes a series of the axes, the series and its number.
+/// A plot over time, of values up to `most`, if there are any; `draw` makes a series of the axes, the series and its
+/// number.
 fn over_time(
     plot: &Plot<'_>,
     series: &[Series<'_>],
-    some: bool,
-    most: f64,
+    (key, most): (Key, Option<f64>),
     draw: impl Fn(&Axes<'_>, &Series<'_>, usize) -> Markup,
 ) -> Markup {
-    let axes = Axes { plot, values: axis::values(plot.unit, most) };
+    let axes = Axes { plot, values: axis::values(plot.unit, most.unwrap_or(0.0)) };
     let write = |value: Option<f64>| {
         value
             .filter(|value| value.is_finite())
@@ -231,7 +231,7 @@ fn over_time(
         }
         text
     };
-    let drawing = some.then(|| {
+    let drawing = most.map(|_| {
         html! {
             svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(plot.summary) {
                 (axes.draw())
@@ -251,25 +251,36 @@ fn over_time(
         let time = axis::write_time(plot.times[index], plot.offset);
         std::iter::once(time).chain(series.iter().map(|one| value(one, index))).collect()
     };
-    figure(plot.title, &legend, drawing, &headings, (0..plot.times.len()).map(row).collect(), &plot.texts)
+    let rows = (0..plot.times.len()).map(row).collect();
+    figure(&Figure { title: plot.title, key, legend, headings, rows, texts: &plot.texts }, drawing)
 }
 
 /// Everything around a drawing.
-fn figure(
-    title: &str,
-    legend: &[(&str, String)],
-    drawing: Option<Markup>,
-    headings: &[&str],
+struct Figure<'a> {
+    title: &'a str,
+    /// How the legend shows a series: as a [`LINE`] or an [`AREA`].
+    key: Key,
+    /// Class and name of each series.
+    legend: Vec<(&'a str, String)>,
+    headings: Vec<&'a str>,
     rows: Vec<Vec<String>>,
-    texts: &Texts<'_>,
-) -> Markup {
+    texts: &'a Texts<'a>,
+}
+
+/// Class and path of a key.
+type Key = (&'static str, &'static str);
+const LINE: Key = ("line", "M1 5h16");
+const AREA: Key = ("area", "M3 0h12v10h-12z");
+
+fn figure(figure: &Figure<'_>, drawing: Option<Markup>) -> Markup {
+    let Figure { title, key, legend, headings, rows, texts } = figure;
     html! {
         figure class="plot" {
             figcaption { (title) }
             @if let Some(drawing) = drawing {
                 ul class="legend" {
                     @for (class, label) in legend {
-                        li { svg class="key" viewBox="0 0 18 10" aria-hidden="true" { path class={ "line " (class) } d="M1 5h16" {} } (label) }
+                        li { svg class="key" viewBox="0 0 18 10" aria-hidden="true" { path class={ (key.0) " " (class) } d=(key.1) {} } (label) }
                     }
                 }
                 (drawing)
