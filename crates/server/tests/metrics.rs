@@ -57,6 +57,17 @@ async fn until(stack: &Stack, query: &str, holds: impl Fn(&Value) -> bool) -> Va
     }
 }
 
+/// Waits until a minute is in the database.
+async fn written(stack: &Stack) {
+    let begun = Instant::now();
+    let database = rusqlite::Connection::open(stack.dir.path().join("metrics.db")).expect("the database opens");
+    let count = || database.query_row("SELECT count(*) FROM minutes", [], |row| row.get::<_, i64>(0));
+    while count().expect("a count") == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "no minute was written");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn g24_requests_starts_and_instances_show_at_once_and_outlive_a_restart() {
     let clock = HandClock::new();
@@ -83,7 +94,7 @@ async fn g24_requests_starts_and_instances_show_at_once_and_outlive_a_restart() 
 
     // The next minute: what was is written, and what is new is beside it.
     clock.pass(TimeDelta::minutes(1));
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    written(&stack).await;
     assert_eq!(stack.visit("web", "/").await.0, StatusCode::OK);
     let four = |metrics: &Value| sum(metrics, "/requests/2xx") == 4.0;
     let after = until(&stack, "service=web", four).await;
