@@ -190,3 +190,40 @@ async fn g22_g24_who_may_not_deploy_is_refused_the_form() {
     assert_eq!(status, StatusCode::OK);
     stack.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s06_g24_a_sidecar_its_order_a_probe_and_a_volume_are_added_row_by_row() {
+    let stack = Stack::start("none").await;
+    let visitor = Visitor::new(&stack, &stack.token).await;
+    let fields = visitor.get(NEW).await.form("deploy").with("metadata.name", "web").with(&app("image"), "sim/hello");
+    let fields = fields.with(&app("name"), "app").with("do", "add:spec.template.spec.containers");
+    let fields = visitor.send(NEW, &fields).await.form("deploy");
+    let db = |field: &str| format!("spec.template.spec.containers[1].{field}");
+    assert_eq!([fields.get(&app("ports[0].containerPort")), fields.get(&db("ports[0].containerPort"))], ["8080", ""]);
+    let fields =
+        fields.with(&db("name"), "db").with(&db("image"), "sim/hello").with(&db("startupProbe.kind"), "tcpSocket");
+    let fields = visitor.send(NEW, &fields.with("do", "add:spec.template.spec.volumes")).await.form("deploy");
+    let fields =
+        fields.with("spec.template.spec.volumes[0].name", "scratch").with(&db("startupProbe.tcpSocket.port"), "5432");
+    let fields = fields.with("spec.template.spec.volumes[0].emptyDir.sizeLimit", "64Mi");
+    let fields = visitor.send(NEW, &fields.with("do", &format!("add:{}", app("volumeMounts")))).await.form("deploy");
+    assert_eq!(fields.get(&app("volumeMounts[0].name")), "scratch");
+    let fields =
+        fields.with(&app("volumeMounts[0].mountPath"), "/scratch").with(&app("volumeMounts[0].readOnly"), "true");
+    let page = visitor.send(NEW, &fields.with(&app("after"), "1").with("do", "deploy")).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
+
+    let service = stack.get(&format!("{SERVICES}/web")).await;
+    let template = &service["spec"]["template"];
+    let order = &template["metadata"]["annotations"]["run.googleapis.com/container-dependencies"];
+    assert_eq!(order, r#"{"app":["db"]}"#, "{service:#}");
+    let spec = of_template(&service);
+    assert_eq!(spec["volumes"], json!([{"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}]));
+    assert_eq!(
+        spec["containers"][0]["volumeMounts"],
+        json!([{"name": "scratch", "mountPath": "/scratch", "readOnly": true}])
+    );
+    assert_eq!(spec["containers"][1]["startupProbe"]["tcpSocket"]["port"], 5432);
+    assert_eq!(spec["containers"][1].get("ports"), None);
+    stack.end().await;
+}

@@ -55,7 +55,7 @@ fn one(form: &Form<'_>, around: &Around<'_>, index: usize, path: &str) -> Markup
             (form.number(&format!("{path}.ports[0].containerPort"), "container-port", port_hint.as_deref()))
             (form.menu(named(&format!("{path}.ports[0].name"), "protocol"), &protocols, false))
         }
-        h4 { (lang.t("resources")) }
+        h3 { (lang.t("resources")) }
         (resources(form, around, path))
         details id={ (id(path)) "-settings" } open[is_set(form, path)] {
             summary { (lang.t("container-settings")) }
@@ -67,7 +67,7 @@ fn one(form: &Form<'_>, around: &Around<'_>, index: usize, path: &str) -> Markup
                 (form.cell(&format!("{row}.value"), "value", number))
             }))
         }
-        h4 { (lang.t("probes")) }
+        h3 { (lang.t("probes")) }
         @for (probe, name) in probes::KINDS { (probes::one(form, &format!("{path}.{probe}"), name)) }
         @if several { (dependencies(form, index, path)) }
         (mounts(form, path))
@@ -187,7 +187,7 @@ fn mounts(form: &Form<'_>, path: &str) -> Markup {
     html! {
         @if volumes.is_empty() && form.draft.length(&list) == 0 {
             input type="hidden" name=(ROWS) value=(list);
-            h4 { (lang.t("mounts")) }
+            h3 { (lang.t("mounts")) }
             p .hint { (lang.t("mounts-hint")) " " a href="#volumes" { (lang.t("tab-volumes")) } }
         } @else {
             (form.rows(&list, "mounts", "row-add-mount", |row, _| html! {

@@ -198,14 +198,14 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// A field of a row, whose label stands above the row's column.
+    /// A field of a row, which has no room for a label beside it.
     pub(super) fn cell(&self, path: &str, label: &str, number: usize) -> Markup {
-        let label =
-            self.lang.with("row-field", [("field", self.lang.t(label).into_owned()), ("row", number.to_string())]);
+        let name = self.lang.t(label);
+        let label = self.lang.with("row-field", [("field", name.to_string()), ("row", number.to_string())]);
         html! {
             div .cell {
                 (self.described(named(path, ""), &|Input { id, by, wrong }| html! {
-                    textarea id=(id) name=(path) rows="1" aria-label=(label) aria-describedby=[by] aria-invalid=[wrong]
+                    textarea id=(id) name=(path) rows="1" placeholder=(name) aria-label=(label) aria-describedby=[by] aria-invalid=[wrong]
                         spellcheck="false" { "\n" (self.draft.text(path)) }
                 }))
             }
