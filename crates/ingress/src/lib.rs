@@ -20,6 +20,7 @@ mod proxy;
 mod respond;
 mod route;
 mod settings;
+mod table;
 mod tls;
 mod trace;
 mod upgrade;
@@ -27,7 +28,7 @@ mod upstream;
 mod workers;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use homerun_model::Timestamp;
@@ -48,7 +49,7 @@ pub use upstream::Connect;
 
 use instance::Instance;
 use pool::Pool;
-use route::{HostRoute, Table};
+use table::Table;
 
 /// The data plane of one homerun.
 pub struct Ingress {
@@ -56,8 +57,8 @@ pub struct Ingress {
     authorize: Arc<dyn Authorize>,
     observe: Arc<dyn Observe>,
     settings: Settings,
-    /// What requests read. Control holds it for as long as it takes to put in a service's hosts.
-    table: RwLock<Table>,
+    /// What requests read.
+    table: Table,
     /// What control reads and changes.
     registry: Mutex<Registry>,
     notice: Arc<Notice>,
@@ -122,7 +123,7 @@ impl Ingress {
             authorize,
             observe,
             settings,
-            table: RwLock::default(),
+            table: Table::default(),
             registry: Mutex::default(),
             notice: Arc::new(Notice {
                 signal: watch::Sender::new(0),
@@ -152,7 +153,7 @@ impl Ingress {
             published.insert(key, pool.clone());
         }
         let before = registry.services.remove(service).unwrap_or_default();
-        self.put_hosts(&before.hosts, &routes.hosts, &published);
+        self.table.put(service, &before.hosts, &routes.hosts, &published);
         // Only now: whom a vanishing pool sends away must find the new route.
         for key in before.revisions.iter().filter(|key| !published.contains_key(key)) {
             let Some(pool) = registry.pools.get(key) else { continue };
@@ -171,22 +172,6 @@ impl Ingress {
         }
         drop(registry);
         removed.iter().for_each(|instance| instance.connections.close_unused());
-    }
-
-    fn put_hosts(&self, before: &[String], now: &HashMap<String, Arc<Route>>, pools: &HashMap<RevisionKey, Arc<Pool>>) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        for host in before.iter().filter(|host| !now.contains_key(*host)) {
-            table.hosts.remove(host);
-        }
-        for (host, route) in now {
-            let turn = table.hosts.get(host).map(|route| route.turn()).unwrap_or_default();
-            table.hosts.insert(host.clone(), Arc::new(HostRoute::new(route, pools, turn)));
-        }
-    }
-
-    /// The route of a host.
-    fn host(&self, host: &str) -> Option<Arc<HostRoute>> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).find(host).cloned()
     }
 
     /// The load of each revision that has an instance, a request or had one a moment ago. All others are

@@ -152,7 +152,7 @@ impl Ingress {
     async fn route(&self, outbound: &mut Outbound, ledger: &mut Ledger) -> Result<Inbound, Failure> {
         let mut admitted = None;
         loop {
-            let route = self.host(outbound.host.as_str()).ok_or(Failure::UnknownHost)?;
+            let route = self.table.find(outbound.host.as_str()).ok_or(Failure::UnknownHost)?;
             ledger.record().service = Some(route.service.clone());
             if !origin::may_enter(route.access, outbound.peer.ip(), &self.settings) {
                 return Err(Failure::Outside);

@@ -106,24 +106,6 @@ pub enum Refusal {
     NotReady,
 }
 
-/// The published table as requests use it: names resolved to pools.
-#[derive(Default)]
-pub(crate) struct Table {
-    pub(crate) hosts: HashMap<String, Arc<HostRoute>>,
-}
-
-impl Table {
-    /// The route of a `Host` header or authority, which may carry a port, upper case and a final dot.
-    pub(crate) fn find(&self, host: &str) -> Option<&Arc<HostRoute>> {
-        let name = without_port(host);
-        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            self.hosts.get(&name.to_ascii_lowercase())
-        } else {
-            self.hosts.get(name)
-        }
-    }
-}
-
 /// A host without its port and final dot.
 pub(crate) fn without_port(host: &str) -> &str {
     let name = match host.rfind(':') {
