@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -20,9 +21,10 @@ const HANDSHAKE: u8 = 0x16;
 const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
     content-length: 45\r\nconnection: close\r\n\r\nBad Request: this port speaks HTTPS, not HTTP";
 
-/// A certificate with its key, ready for use.
+/// A certificate with its key, ready for use. Its clones are one: what [`replace`](Self::replace) puts in the place of
+/// one is in the place of all.
 #[derive(Clone)]
-pub struct Tls(Arc<ServerConfig>);
+pub struct Tls(Arc<ArcSwap<ServerConfig>>);
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,7 +66,12 @@ impl Tls {
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
         let mut config = config.map_err(TlsError::Pair)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self(Arc::new(config)))
+        Ok(Self(Arc::new(ArcSwap::from_pointee(config))))
+    }
+
+    /// Takes another certificate for connections to come; those that there are go on.
+    pub fn replace(&self, other: &Self) {
+        self.0.store(other.0.load_full());
     }
 }
 
@@ -75,5 +82,5 @@ pub(crate) async fn accept(tls: &Tls, mut stream: TcpStream) -> io::Result<TlsSt
         stream.write_all(NOT_TLS).await?;
         return Err(io::Error::other("the client speaks no TLS"));
     }
-    TlsAcceptor::from(tls.0.clone()).accept(stream).await
+    TlsAcceptor::from(tls.0.load_full()).accept(stream).await
 }

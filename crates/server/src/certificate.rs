@@ -13,6 +13,7 @@ pub use der::MakeError;
 use crate::config::Config;
 
 mod der;
+pub mod renew;
 
 /// Where one that is made here is kept, below the data directory.
 const FOLDER: &str = "tls";
@@ -72,11 +73,33 @@ pub enum CertificateError {
     },
 }
 
+/// A certificate and the text that it was read from.
+#[derive(Debug)]
+pub struct Certificate {
+    /// Ready for use.
+    pub tls: Tls,
+    text: Pem,
+}
+
+/// A certificate and its key as their files have them.
+#[derive(Clone, PartialEq, Eq)]
+struct Pem {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Pem {
+    /// Never the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pem")
+    }
+}
+
 /// The certificate that the settings ask for; `None` if requests are to come in clear text.
 ///
 /// # Errors
 /// What is wrong with the settings or the files that they name.
-pub fn load(config: &Config) -> Result<Option<Tls>, CertificateError> {
+pub fn load(config: &Config) -> Result<Option<Certificate>, CertificateError> {
     let settings = &config.ingress;
     match (&settings.certificate, &settings.key, settings.self_made_certificate) {
         (None, None, false) => Ok(None),
@@ -88,20 +111,22 @@ pub fn load(config: &Config) -> Result<Option<Tls>, CertificateError> {
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<Tls, CertificateError> {
+fn read(certificate: &Path, key: &Path) -> Result<Certificate, CertificateError> {
     let file = |field, path: &Path| {
         fs::read(path).map_err(|source| CertificateError::Read { field, path: path.to_owned(), source })
     };
-    Tls::from_pem(&file("certificate", certificate)?, &file("key", key)?).map_err(|source| CertificateError::Wrong {
+    let text = Pem { certificate: file("certificate", certificate)?, key: file("key", key)? };
+    let tls = Tls::from_pem(&text.certificate, &text.key).map_err(|source| CertificateError::Wrong {
         certificate: certificate.to_owned(),
         key: key.to_owned(),
         source,
-    })
+    })?;
+    Ok(Certificate { tls, text })
 }
 
 /// The one that was made before, so that who trusts it need not do so again; a new one if it is for other names or
 /// ends soon.
-fn self_made(config: &Config) -> Result<Tls, CertificateError> {
+fn self_made(config: &Config) -> Result<Certificate, CertificateError> {
     let folder = config.data_dir.join(FOLDER);
     let (certificate, key, about) = (folder.join("certificate.pem"), folder.join("key.pem"), folder.join("names"));
     let (names, now) = (names(config), Utc::now());

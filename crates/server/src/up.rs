@@ -11,7 +11,7 @@ use homerun_backend::Backend;
 use homerun_backend::oci::{self, OciBackend};
 use homerun_backend::sim::SimBackend;
 use homerun_cli::server_file::{self, ServerFile};
-use homerun_ingress::{Authorize, Connect, Ingress, Invocation};
+use homerun_ingress::{Authorize, Connect, Ingress, Invocation, Tls};
 use homerun_model::gpu::{GpuInventory, published_types};
 use homerun_model::iam::{INVOKE, Resource};
 use homerun_model::names::{DeviceId, InstanceId, Project, Region, ServiceKey};
@@ -24,6 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::{accounts, projects};
 use crate::auth::Auth;
+use crate::certificate::renew::{self, Renewal};
 use crate::certificate::{self, CertificateError};
 use crate::clock::Clock;
 use crate::config::{BackendKind, Config, ConfigError};
@@ -142,7 +143,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
         project,
         domain: config.url.domain.clone(),
     });
-    let settings = ingress_settings(&config)?;
+    let certificate = certificate::load(&config)?;
+    let settings = ingress_settings(&config, certificate.as_ref().map(|found| found.tls.clone()));
     let observe = Arc::new(Fan { metrics: metrics.clone(), logs: logs.clone() });
     let ingress = Ingress::new(doors.clone(), doors, observe, settings);
     let url_port = config.url.port.unwrap_or(ingress_address.port());
@@ -163,6 +165,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     tasks.spawn(tasks::metrics::run(platform.clone()));
     tasks.spawn(tasks::budgets::run(platform.clone()));
     tasks.spawn(tasks::budgets::run_telling(platform.clone()));
+    if let Some(certificate) = certificate {
+        tasks.spawn(renew::run(Renewal::new(certificate), platform.config.clone()));
+    }
     // Once before the first request: else who asks for what was there before would be told that it does not exist.
     let mut reconcile = Reconcile::new(&platform);
     reconcile.pass_or_tell(&platform).await;
@@ -212,17 +217,17 @@ impl Up {
     }
 }
 
-fn ingress_settings(config: &Config) -> Result<homerun_ingress::Settings, UpError> {
+fn ingress_settings(config: &Config, tls: Option<Tls>) -> homerun_ingress::Settings {
     let bytes = |mib: Option<u64>| mib.map(|mib| mib << 20);
-    Ok(homerun_ingress::Settings {
+    homerun_ingress::Settings {
         scheme: config.url.scheme.as_str(),
-        tls: certificate::load(config)?,
+        tls,
         internal: config.ingress.internal.clone(),
         load_balancers: config.ingress.load_balancers.clone(),
         max_http1_request: bytes(config.ingress.max_http1_request_mib),
         max_http1_response: bytes(config.ingress.max_http1_response_mib),
         ..homerun_ingress::Settings::default()
-    })
+    }
 }
 
 async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, UpError> {

@@ -3,9 +3,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use common::Stack;
+use homerun_server::certificate::renew::{Look, Renewal};
 use homerun_server::certificate::{CertificateError, load};
 use homerun_server::config::Config;
+
+mod common;
 
 fn config(folder: &Path) -> Config {
     let mut config = Config { data_dir: folder.to_owned(), ..Config::default() };
@@ -66,6 +71,72 @@ fn s09_wrong_certificate_settings_say_what_would_be_right() {
     mixed.ingress.certificate = Some(folder.path().join("tls/certificate.pem"));
     mixed.ingress.key = Some(other.path().join("tls/key.pem"));
     assert!(matches!(load(&mixed).unwrap_err(), CertificateError::Wrong { .. }));
+}
+
+/// Certificates that are given: these files, with what is made for a domain in them.
+fn give(folder: &Path, domain: &str) {
+    let made = tempfile::tempdir().unwrap();
+    let mut settings = config(made.path());
+    settings.url.domain = domain.to_owned();
+    load(&settings).unwrap().unwrap();
+    for name in ["key.pem", "certificate.pem"] {
+        fs::copy(made.path().join("tls").join(name), folder.join(name)).unwrap();
+    }
+}
+
+fn given(folder: &Path, config: &mut Config) {
+    config.ingress.certificate = Some(folder.join("certificate.pem"));
+    config.ingress.key = Some(folder.join("key.pem"));
+}
+
+#[test]
+fn s09_a_changed_certificate_is_taken_and_a_wrong_one_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    given(folder.path(), &mut config);
+    give(folder.path(), "one.test");
+    let mut renewal = Renewal::new(load(&config).unwrap().unwrap());
+    assert!(matches!(renewal.look(&config), Look::Same));
+    give(folder.path(), "two.test");
+    assert!(matches!(renewal.look(&config), Look::Replaced));
+    assert!(matches!(renewal.look(&config), Look::Same));
+
+    // The key is not there yet, or not that of the certificate: for a moment that is nothing to speak of.
+    let other = tempfile::tempdir().unwrap();
+    give(other.path(), "three.test");
+    fs::copy(other.path().join("certificate.pem"), folder.path().join("certificate.pem")).unwrap();
+    assert!(matches!(renewal.look(&config), Look::Same));
+    assert!(matches!(renewal.look(&config), Look::Kept(CertificateError::Wrong { .. })));
+    assert!(matches!(renewal.look(&config), Look::Same), "it is told once");
+    fs::remove_file(folder.path().join("key.pem")).unwrap();
+    assert!(matches!(renewal.look(&config), Look::Same));
+    assert!(matches!(renewal.look(&config), Look::Kept(CertificateError::Read { field: "key", .. })));
+    fs::copy(other.path().join("key.pem"), folder.path().join("key.pem")).unwrap();
+    assert!(matches!(renewal.look(&config), Look::Replaced));
+}
+
+/// A client that trusts what is in the file now, and nothing else.
+fn trusting(folder: &Path) -> reqwest::Client {
+    let root = reqwest::Certificate::from_pem(&fs::read(folder.join("certificate.pem")).unwrap()).unwrap();
+    reqwest::Client::builder().tls_certs_only([root]).build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s09_connections_get_the_certificate_that_the_files_have_by_now() {
+    let folder = tempfile::tempdir().unwrap();
+    give(folder.path(), "one.test");
+    let stack = Stack::start_with("none", |config| given(folder.path(), config)).await;
+    let url = format!("https://localhost:{}/", stack.up.ingress.port());
+    let before = trusting(folder.path());
+    assert_eq!(before.get(&url).send().await.unwrap().status(), 404);
+    give(folder.path(), "two.test");
+    let (after, begun) = (trusting(folder.path()), Instant::now());
+    while after.get(&url).send().await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the certificate of the start is still in use");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(before.get(&url).send().await.unwrap().status(), 404, "a connection from before goes on");
+    stack.end().await;
 }
 
 #[test]
