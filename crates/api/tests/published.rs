@@ -61,7 +61,7 @@ fn parts(schema: &str, schemas: &Schemas, found: &mut BTreeSet<String>) {
 type Message = (&'static str, fn(&Value) -> Result<Value, ParseError>);
 
 /// Every message that a client sends or is sent, and the type that stands for it.
-const MESSAGES: [Message; 14] = [
+const MESSAGES: [Message; 16] = [
     ("Service", through::<run_v1::Service>),
     ("Revision", through::<run_v1::Revision>),
     ("Configuration", through::<run_v1::Configuration>),
@@ -71,6 +71,8 @@ const MESSAGES: [Message; 14] = [
     ("ListConfigurationsResponse", through::<run_v1::ListConfigurationsResponse>),
     ("ListRoutesResponse", through::<run_v1::ListRoutesResponse>),
     ("ListLocationsResponse", through::<run_v1::ListLocationsResponse>),
+    ("DomainMapping", through::<run_v1::DomainMapping>),
+    ("ListDomainMappingsResponse", through::<run_v1::ListDomainMappingsResponse>),
     ("Status", through::<run_v1::Status>),
     ("Policy", through::<run_v1::Policy>),
     ("SetIamPolicyRequest", through::<run_v1::SetIamPolicyRequest>),

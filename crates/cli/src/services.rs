@@ -211,7 +211,9 @@ pub(crate) async fn wait(client: &Client, place: &Place, name: &str) -> Result<(
                     "Service [{name}] revision [{revision}] is ready after {:.1} s.",
                     begun.elapsed().as_secs_f64()
                 )?;
-                writeln!(out, "Service URL: {}", output::text(&service, "/status/url"))?;
+                // As gcloud has it for a service without a URL of its own.
+                let url = service.pointer("/status/url").and_then(Value::as_str).unwrap_or("None");
+                writeln!(out, "Service URL: {url}")?;
                 return Ok(());
             }
             Some("False") => return Err(CliError::NotReady(message)),

@@ -36,6 +36,10 @@ pub enum ConditionType {
     ContainerReady,
     /// Revision: what it needs to run is there (image, GPU, quota).
     ResourcesAvailable,
+    /// Domain mapping: clients of the host see a certificate, or need none.
+    CertificateProvisioned,
+    /// Domain mapping: requests for the host go to the service.
+    DomainRoutable,
 }
 
 impl ConditionType {
@@ -49,6 +53,8 @@ impl ConditionType {
             Self::ContainerHealthy => "ContainerHealthy",
             Self::ContainerReady => "ContainerReady",
             Self::ResourcesAvailable => "ResourcesAvailable",
+            Self::CertificateProvisioned => "CertificateProvisioned",
+            Self::DomainRoutable => "DomainRoutable",
         }
     }
 }

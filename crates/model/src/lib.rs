@@ -6,6 +6,7 @@
 pub mod billing;
 pub mod condition;
 pub mod container;
+pub mod domain;
 pub mod gpu;
 pub mod iam;
 pub mod instance;

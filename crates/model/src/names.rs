@@ -62,6 +62,10 @@ name_type!(
     DeviceId
 );
 name_type!(
+    /// A host of a user's own, for instance `www.example.com`.
+    DomainName
+);
+name_type!(
     /// A GPU type as users write it, for instance `nvidia-l4`.
     GpuType
 );

@@ -19,6 +19,7 @@ use crate::traffic::TrafficTarget;
 
 pub use apply::{Change, Origin};
 pub use defaults::defaults;
+pub(crate) use rules::is_dns_label;
 pub use rules::validate;
 
 /// The annotation that names further audiences of a service's identity tokens, a JSON list of strings.
@@ -47,6 +48,17 @@ pub struct ServiceSpec {
     pub manual_instances: Option<u32>,
     /// Requests need no permission whatever the policy says (`run.googleapis.com/invoker-iam-disabled`).
     pub invoker_iam_disabled: Option<bool>,
+    /// The service has no URL of its own, nor have its tags; it is reached by what is mapped to it alone
+    /// (`run.googleapis.com/default-url-disabled`).
+    #[serde(default)]
+    pub default_url_disabled: Option<bool>,
+}
+
+impl ServiceSpec {
+    /// Whether the service and its tags have URLs of their own.
+    pub fn has_default_url(&self) -> bool {
+        self.default_url_disabled != Some(true)
+    }
 }
 
 /// Which networks may reach a service.

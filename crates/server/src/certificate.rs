@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{TimeDelta, Utc};
 use homerun_ingress::{Tls, TlsError};
+use homerun_model::domain::self_made_names;
 
 pub use der::MakeError;
 
@@ -146,10 +147,17 @@ fn self_made(config: &Config) -> Result<Certificate, CertificateError> {
     read(&certificate, &key)
 }
 
-/// The hosts of services' URLs, and this machine.
+/// The hosts of services' URLs, the domains that may be mapped, and this machine.
 fn names(config: &Config) -> Vec<String> {
     let wildcards = config.all_regions().into_iter().map(|region| format!("*.{region}.{}", config.url.domain));
-    wildcards.chain(["localhost", "127.0.0.1", "::1"].map(str::to_owned)).collect()
+    let mapped = self_made_names(&config.ingress.domains);
+    let mut names: Vec<String> = Vec::new();
+    for name in wildcards.chain(mapped).chain(["localhost", "127.0.0.1", "::1"].map(str::to_owned)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), CertificateError> {

@@ -1,6 +1,6 @@
 //! Settings: built-in defaults, then `homerun.toml`, then the command line.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -102,6 +102,11 @@ pub struct IngressConfig {
     /// not by `internal`.
     #[serde(deserialize_with = "all_from_text")]
     pub load_balancers: Vec<Network>,
+    /// Domains that lead here and whose names may be mapped to services. `localhost` leads to this machine anywhere.
+    pub domains: Vec<String>,
+    /// Where clients reach ingress, for the DNS records of mapped domains; `ingress_listen` where absent, or, if that
+    /// stands for every address, the one by which this machine reaches others.
+    pub addresses: Vec<IpAddr>,
     /// MiB that a request's body may have on HTTP/1, 32 on Cloud Run. Any number where absent.
     pub max_http1_request_mib: Option<u64>,
     /// MiB that a response may announce as its length on HTTP/1, 32 on Cloud Run. Any number where absent.
@@ -116,6 +121,8 @@ impl Default for IngressConfig {
             self_made_certificate: false,
             internal: vec![Network::of(Ipv4Addr::LOCALHOST.into(), 8), Network::of(Ipv6Addr::LOCALHOST.into(), 128)],
             load_balancers: Vec::new(),
+            domains: vec!["localhost".to_owned()],
+            addresses: Vec::new(),
             max_http1_request_mib: None,
             max_http1_response_mib: None,
         }

@@ -37,6 +37,7 @@ fn spec(value: &str) -> ServiceSpec {
         manual_instances: None,
         max_instances: None,
         invoker_iam_disabled: None,
+        default_url_disabled: None,
     }
 }
 

@@ -6,10 +6,12 @@
 
 mod annotations;
 mod containers;
+mod domains;
 mod from_wire;
 mod policy;
 mod to_wire;
 
+pub use domains::{DOMAINS_API, DomainWish, domain_from_wire, domain_to_wire};
 pub use from_wire::{ParsedService, service_from_wire};
 pub use policy::{policy_from_wire, policy_to_wire};
 pub use to_wire::{Place, configuration_to_wire, revision_to_wire, route_to_wire, service_to_wire};

@@ -72,6 +72,7 @@ mod tests {
             manual_instances: None,
             max_instances: None,
             invoker_iam_disabled: None,
+            default_url_disabled: None,
         };
         let (gpus, quotas, settings) = (Default::default(), Default::default(), ServiceSettings::default());
         let regions = ["here".into()];

@@ -46,7 +46,7 @@ fn is_name(text: &str, longest: usize) -> bool {
 }
 
 /// Whether a text is a DNS label (RFC 1123).
-fn is_dns_label(text: &str) -> bool {
+pub(crate) fn is_dns_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty() && text.len() <= 63 && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }

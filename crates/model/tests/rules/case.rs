@@ -160,5 +160,6 @@ pub fn spec(containers: Vec<Container>) -> ServiceSpec {
         manual_instances: None,
         max_instances: None,
         invoker_iam_disabled: None,
+        default_url_disabled: None,
     }
 }

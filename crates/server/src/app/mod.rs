@@ -4,6 +4,7 @@
 pub mod access;
 pub mod accounts;
 pub mod budgets;
+pub mod domains;
 pub mod gpus;
 pub mod images;
 pub mod logs;

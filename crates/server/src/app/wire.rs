@@ -43,16 +43,25 @@ pub fn parse(
     wire: run_v1::Service,
     name: &str,
 ) -> Result<(convert::ParsedService, ServiceKey), ApiError> {
-    let namespace = wire.metadata.as_ref().and_then(|metadata| metadata.namespace.clone()).unwrap_or_default();
-    if !namespace.is_empty() && namespace != project.id.as_str() && namespace != project.number.to_string() {
-        let message = format!("'{namespace}' must be the project of the URL: {} or {}.", project.id, project.number);
-        return Err(ApiError::InvalidArgument(vec![Violation::new("metadata.namespace", message)]));
-    }
+    require_namespace(project, wire.metadata.as_ref())?;
     let (parsed, violations) = convert::service_from_wire(wire);
     if !violations.is_empty() {
         return Err(ApiError::InvalidArgument(violations));
     }
     Ok((parsed, ServiceKey { project: project.id.clone(), region, name: ServiceName::new(name) }))
+}
+
+/// Demands that an object's namespace, if it says one, is the project that its path names.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn require_namespace(project: &Project, metadata: Option<&run_v1::ObjectMeta>) -> Result<(), ApiError> {
+    let namespace = metadata.and_then(|metadata| metadata.namespace.as_deref()).unwrap_or_default();
+    if namespace.is_empty() || namespace == project.id.as_str() || namespace == project.number.to_string() {
+        return Ok(());
+    }
+    let message = format!("'{namespace}' must be the project of the URL: {} or {}.", project.id, project.number);
+    Err(ApiError::InvalidArgument(vec![Violation::new("metadata.namespace", message)]))
 }
 
 /// Demands that a body that names a service names this one.

@@ -21,13 +21,3 @@ pub(super) async fn list(State(api): State<Api>, place: Place) -> Result<Json<Li
     });
     Ok(Json(ListLocationsResponse { locations: locations.collect(), next_page_token: None }))
 }
-
-/// Domains that were proven to belong to the caller: homerun proves none.
-pub(super) async fn authorized_domains(
-    State(api): State<Api>,
-    place: Place,
-) -> Result<Json<serde_json::Value>, Failure> {
-    let resource = Resource::Project(place.project.id.clone());
-    app::access::require(&api.platform, &place.caller, "resourcemanager.projects.get", &resource)?;
-    Ok(Json(serde_json::json!({"domains": []})))
-}

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod budgets;
+mod domains;
 mod error;
 mod iam;
 mod list;
@@ -102,8 +103,13 @@ fn run(api: &Api) -> Router<Api> {
             .route(&format!("{base}/revisions"), get(revisions::list))
             .route(&format!("{base}/revisions/{{name}}"), get(revisions::get).delete(revisions::delete));
     }
+    for base in [domains, located] {
+        router = router
+            .route(&format!("{base}/domainmappings"), get(domains::list).post(domains::create))
+            .route(&format!("{base}/domainmappings/{{name}}"), get(domains::get).delete(domains::delete));
+    }
     for base in [domains, located, "/v1/projects/{project}"] {
-        router = router.route(&format!("{base}/authorizeddomains"), get(locations::authorized_domains));
+        router = router.route(&format!("{base}/authorizeddomains"), get(domains::authorized));
     }
     router
         .route(&format!("{located}/operations"), get(operations::list))

@@ -9,7 +9,7 @@ use homerun_model::revision::Revision;
 use super::error::Failure;
 use super::list::ListQuery;
 use super::path::Place;
-use super::services::{ChangeQuery, deleted};
+use super::services::{ChangeQuery, SERVING, deleted};
 use super::{Api, RUN_API};
 use crate::app;
 use crate::store::Versioned;
@@ -43,7 +43,7 @@ pub(super) async fn delete(
     place: Place,
 ) -> Result<Json<run_v1::Status>, Failure> {
     let uid = app::revisions::delete(&api.platform, &place.caller, &key(&place)?, query.dry_run()?)?;
-    Ok(Json(deleted("revisions", &place.name, uid)))
+    Ok(Json(deleted(SERVING, "revisions", &place.name, uid)))
 }
 
 fn key(place: &Place) -> Result<RevisionKey, Failure> {

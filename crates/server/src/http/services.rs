@@ -100,16 +100,19 @@ pub(super) async fn delete(
     place: Place,
 ) -> Result<Json<run_v1::Status>, Failure> {
     let uid = app::services::delete(&api.platform, &place.caller, &key(&place)?, query.dry_run()?)?;
-    Ok(Json(deleted("services", &place.name, uid)))
+    Ok(Json(deleted(SERVING, "services", &place.name, uid)))
 }
 
+/// The group of services and revisions.
+pub(super) const SERVING: &str = "serving.knative.dev";
+
 /// The answer to a deletion.
-pub(super) fn deleted(kind: &str, name: &str, uid: String) -> run_v1::Status {
+pub(super) fn deleted(group: &str, kind: &str, name: &str, uid: String) -> run_v1::Status {
     run_v1::Status {
         status: Some("Success".to_owned()),
         details: Some(run_v1::StatusDetails {
             name: Some(name.to_owned()),
-            group: Some("serving.knative.dev".to_owned()),
+            group: Some(group.to_owned()),
             kind: Some(kind.to_owned()),
             uid: Some(uid),
             ..run_v1::StatusDetails::default()

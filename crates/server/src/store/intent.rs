@@ -15,6 +15,7 @@ use homerun_model::service::{Service, ServiceStatus};
 use tokio::sync::Notify;
 
 use super::Versioned;
+use super::domains::Domains;
 
 /// A service and its revisions.
 #[derive(Debug, Clone)]
@@ -41,6 +42,7 @@ pub(super) struct Intent {
     projects: BTreeMap<ProjectId, BTreeMap<Place, Arc<ServiceIntent>>>,
     /// Which service a revision belongs to.
     owners: HashMap<RevisionKey, ServiceName>,
+    pub(super) domains: Domains,
 }
 
 impl Intent {

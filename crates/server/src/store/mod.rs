@@ -9,6 +9,7 @@
 mod accounts;
 mod audit;
 mod budgets;
+mod domains;
 mod intent;
 mod metrics;
 mod operations;
@@ -55,6 +56,9 @@ CREATE TABLE IF NOT EXISTS revisions (
     version BIGINT NOT NULL, body TEXT NOT NULL,
     PRIMARY KEY (project, region, name));
 CREATE INDEX IF NOT EXISTS revisions_by_service ON revisions (project, region, service);
+CREATE TABLE IF NOT EXISTS domain_mappings (
+    project TEXT NOT NULL, region TEXT NOT NULL, domain TEXT NOT NULL, version BIGINT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (project, region, domain));
 CREATE TABLE IF NOT EXISTS policies (resource TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS service_accounts (
     email TEXT PRIMARY KEY, unique_id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, body TEXT NOT NULL);
@@ -165,6 +169,7 @@ impl Store {
         let mut intent = Intent::default();
         services::read_all(&connection, &mut intent)?;
         revisions::read_all(&connection, &mut intent)?;
+        domains::read_all(&connection, &mut intent)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 writer: Mutex::new(connection),

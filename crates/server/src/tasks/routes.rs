@@ -61,7 +61,14 @@ fn add_hosts(platform: &Platform, service: &Service, routes: &mut ServiceRoutes)
         |targets| Arc::new(Route { service: service.key.clone(), public, access, targets, unready: unready(service) });
     let shares = service.status.traffic.iter().filter(|target| target.percent > 0);
     let targets = shares.map(|target| Target { revision: key(&target.revision), percent: target.percent }).collect();
-    routes.hosts.insert(platform.host(&service.key, None), route(targets));
+    let main = route(targets);
+    for domain in platform.store.domains_of(&service.key) {
+        routes.hosts.insert(domain.to_string(), main.clone());
+    }
+    if !service.spec.has_default_url() {
+        return;
+    }
+    routes.hosts.insert(platform.host(&service.key, None), main);
     for target in &service.status.traffic {
         if let Some(tag) = &target.tag {
             let all = vec![Target { revision: key(&target.revision), percent: 100 }];

@@ -24,6 +24,7 @@ pub(super) const SERVICE_MAX: &str = "run.googleapis.com/maxScale";
 pub(super) const SCALING_MODE: &str = "run.googleapis.com/scalingMode";
 pub(super) const MANUAL_COUNT: &str = "run.googleapis.com/manualInstanceCount";
 pub(super) const INVOKER_DISABLED: &str = "run.googleapis.com/invoker-iam-disabled";
+pub(super) const DEFAULT_URL_DISABLED: &str = "run.googleapis.com/default-url-disabled";
 pub(super) const CREATOR: &str = "serving.knative.dev/creator";
 pub(super) const LAST_MODIFIER: &str = "serving.knative.dev/lastModifier";
 pub(super) const INGRESS_STATUS: &str = "run.googleapis.com/ingress-status";

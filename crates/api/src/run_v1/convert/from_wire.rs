@@ -62,6 +62,7 @@ pub fn service_from_wire(wire: wire::Service) -> (ParsedService, Vec<Violation>)
         max_instances: annotations.count(name::SERVICE_MAX),
         manual_instances: manual_instances(&mut annotations),
         invoker_iam_disabled: annotations.boolean(name::INVOKER_DISABLED),
+        default_url_disabled: annotations.boolean(name::DEFAULT_URL_DISABLED),
         annotations: annotations.left,
         template,
         traffic,
@@ -108,7 +109,7 @@ fn version(text: Option<&str>, violations: &mut Vec<Violation>) -> Option<u64> {
 
 /// What of an object's metadata means something to Kubernetes and nothing here. What only the server writes
 /// (uid, generation, times) may come back and says nothing.
-fn refuse_metadata(metadata: &wire::ObjectMeta, path: &str, violations: &mut Vec<Violation>) {
+pub(super) fn refuse_metadata(metadata: &wire::ObjectMeta, path: &str, violations: &mut Vec<Violation>) {
     let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let mut problems = Problems(violations);
     for (there, name) in [
@@ -124,7 +125,7 @@ fn refuse_metadata(metadata: &wire::ObjectMeta, path: &str, violations: &mut Vec
     }
 }
 
-fn without_system(mut map: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(super) fn without_system(mut map: BTreeMap<String, String>) -> BTreeMap<String, String> {
     map.retain(|key, _| !name::SYSTEM.contains(&key.as_str()));
     map
 }

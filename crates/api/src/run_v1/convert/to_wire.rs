@@ -20,7 +20,7 @@ pub struct Place<'a> {
     pub project_number: u64,
     /// Version of the record.
     pub resource_version: u64,
-    /// The service's URL.
+    /// The service's URL, shown where it has one.
     pub url: String,
     /// The URL of one of its tags.
     pub tag_url: &'a dyn Fn(&str) -> String,
@@ -120,7 +120,9 @@ fn service_metadata(service: &Service, place: &Place<'_>) -> wire::ObjectMeta {
     let mut add = |name: &str, value: String| drop(annotations.insert(name.to_owned(), value));
     add(name::CREATOR, service.creator.clone());
     add(name::LAST_MODIFIER, service.last_modifier.clone());
-    add(name::URLS, format!("[\"{}\"]", place.url));
+    if spec.has_default_url() {
+        add(name::URLS, format!("[\"{}\"]", place.url));
+    }
     let ingress = match spec.ingress.unwrap_or(IngressSetting::All) {
         IngressSetting::All => "all",
         IngressSetting::Internal => "internal",
@@ -141,8 +143,12 @@ fn service_metadata(service: &Service, place: &Place<'_>) -> wire::ObjectMeta {
             add(name, count.to_string());
         }
     }
-    if let Some(disabled) = spec.invoker_iam_disabled {
-        add(name::INVOKER_DISABLED, disabled.to_string());
+    for (name, flag) in
+        [(name::INVOKER_DISABLED, spec.invoker_iam_disabled), (name::DEFAULT_URL_DISABLED, spec.default_url_disabled)]
+    {
+        if let Some(flag) = flag {
+            add(name, flag.to_string());
+        }
     }
     let mut labels = spec.labels.clone();
     labels.insert(name::LOCATION.to_owned(), service.key.region.to_string());
@@ -178,12 +184,13 @@ fn percent(percent: u32) -> Option<i32> {
 
 fn status(service: &Service, place: &Place<'_>) -> wire::ServiceStatus {
     let status = &service.status;
-    let ready = status.latest_ready_revision.is_some() || status.latest_created_revision.is_some();
+    let has_revision = status.latest_ready_revision.is_some() || status.latest_created_revision.is_some();
+    let url = (has_revision && service.spec.has_default_url()).then(|| place.url.clone());
     let target = |target: &homerun_model::service::ServingTarget| wire::TrafficTarget {
         latest_revision: target.latest.then_some(true),
         revision_name: Some(target.revision.to_string()),
         percent: percent(target.percent),
-        url: target.tag.as_ref().map(|tag| (place.tag_url)(tag)),
+        url: target.tag.as_ref().filter(|_| service.spec.has_default_url()).map(|tag| (place.tag_url)(tag)),
         tag: target.tag.clone(),
         ..wire::TrafficTarget::default()
     };
@@ -193,12 +200,12 @@ fn status(service: &Service, place: &Place<'_>) -> wire::ServiceStatus {
         latest_created_revision_name: status.latest_created_revision.as_ref().map(ToString::to_string),
         latest_ready_revision_name: status.latest_ready_revision.as_ref().map(ToString::to_string),
         traffic: status.traffic.iter().map(target).collect(),
-        url: ready.then(|| place.url.clone()),
-        address: ready.then(|| wire::Addressable { url: Some(place.url.clone()) }),
+        address: url.clone().map(|url| wire::Addressable { url: Some(url) }),
+        url,
     }
 }
 
-fn condition(condition: &Condition) -> wire::Condition {
+pub(super) fn condition(condition: &Condition) -> wire::Condition {
     wire::Condition {
         r#type: some(condition.kind.as_str()),
         status: some(condition.status.as_str()),
@@ -352,6 +359,6 @@ fn desired_replicas(revision: &Revision) -> Option<i32> {
     (active.status == homerun_model::condition::Status::True).then(|| i32::try_from(minimum).unwrap_or(i32::MAX))
 }
 
-fn time(time: Timestamp) -> String {
+pub(super) fn time(time: Timestamp) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }

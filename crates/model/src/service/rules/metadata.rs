@@ -98,9 +98,8 @@ const REVISION_ANNOTATIONS: [&str; 32] = [
 
 /// What protects a service or its data on Cloud Run and does not exist here, and what it is. To accept it would
 /// let its user believe in a protection that is not there.
-const PROTECTIONS: [(&str, &str); 5] = [
+const PROTECTIONS: [(&str, &str); 4] = [
     ("binary-authorization", "Binary Authorization"),
-    ("default-url-disabled", "Disabling the default URL"),
     ("encryption-key", "Encryption with a key of one's own"),
     ("iap-enabled", "Identity-Aware Proxy"),
     ("mesh", "Service mesh"),
