@@ -46,8 +46,12 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<Authority, &'static str> 
     if hosts.next().is_some() {
         return Err("there is more than one Host header");
     }
-    // The target's host comes first (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+    // The target's host comes first (RFC 9112, section 3.2.2); in HTTP/2 another beside it is wrong (RFC 9113, section
+    // 8.3.1).
     let authority = match (request.uri().authority(), host) {
+        (Some(authority), Some(host)) if request.version() >= Version::HTTP_2 && *host != *authority.as_str() => {
+            return Err("the Host header and the :authority are two hosts");
+        }
         (Some(authority), _) => authority.clone(),
         (None, Some(host)) => Authority::try_from(host.as_bytes()).map_err(|_| "the Host header is no host")?,
         (None, None) => return Err("the Host header is missing"),

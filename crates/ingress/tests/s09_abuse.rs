@@ -109,6 +109,112 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
+/// The ways to hide a length or a chunk that have been published, by the names they go by: TE.TE, CL.CL, CL.0, 0.CL,
+/// TERM.EXT, EXT.TERM and the like. Each ends in one answer at most, or the request within is the body's.
+fn hidden() -> Vec<(&'static str, String, &'static str)> {
+    let head = format!("POST / HTTP/1.1\r\nhost: {HOST}\r\n");
+    let smuggled = format!("GET /smuggled HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    let body = format!("\r\n\r\n0\r\n\r\n{smuggled}");
+    let te = |text: &str| format!("{head}{text}{body}");
+    let chunks = |text: &str| format!("{head}transfer-encoding: chunked\r\n\r\n{text}{smuggled}");
+    let length = smuggled.len();
+    // The coding is what it says, so that the body ends where its last chunk does: what follows is a request.
+    let understood = "200 200 closed";
+    vec![
+        ("TE.TE: xchunked", te("transfer-encoding: xchunked"), "400 closed"),
+        ("TE.TE: chunked, identity", te("transfer-encoding: chunked, identity"), "400 closed"),
+        ("TE.TE: identity, chunked", te("transfer-encoding: identity, chunked"), "400 closed"),
+        ("TE.TE: chunked, then another TE", te("transfer-encoding: chunked\r\ntransfer-encoding: x"), "400 closed"),
+        ("TE.TE: in quotes", te("transfer-encoding: \"chunked\""), "400 closed"),
+        ("TE.TE: with a parameter", te("transfer-encoding: chunked;q=1"), "400 closed"),
+        ("TE.TE: NUL behind it", te("transfer-encoding: chunked\0"), "400 closed"),
+        ("TE.TE: a form feed before it", te("transfer-encoding: \x0cchunked"), "400 closed"),
+        ("TE.TE: 0x85 before it", te("transfer-encoding: \u{85}chunked"), "400 closed"),
+        ("TE.TE: a space before the colon", te("transfer-encoding : chunked"), "400 closed"),
+        ("TE.TE: a line feed before the colon", te("transfer-encoding\n: chunked"), "400 closed"),
+        ("TE.TE: on the next line", te("transfer-encoding:\r\n chunked"), "400 closed"),
+        ("TE.TE: empty", te("transfer-encoding:"), "400 closed"),
+        ("TE.TE: a bare CR before it", te("a: b\rtransfer-encoding: chunked"), "400 closed"),
+        ("TE.TE: in capitals, behind a tab", te("Transfer-Encoding:\tCHUNKED"), understood),
+        (
+            "TE.CL: CL in another case",
+            te("CONTENT-LENGTH: 3\r\ntransfer-encoding: chunked"),
+            "200 closed or 400 closed",
+        ),
+        (
+            "CL.CL: the same twice",
+            format!("{head}content-length: 0\r\ncontent-length: 0\r\n\r\n"),
+            "200 closed or 400 closed",
+        ),
+        ("CL.CL: the same as a list", format!("{head}content-length: 0, 0\r\n\r\n"), "400 closed or 200 closed"),
+        ("CL with a fraction", format!("{head}content-length: 0.0\r\n\r\n{smuggled}"), "400 closed"),
+        ("CL with an exponent", format!("{head}content-length: 1e1\r\n\r\n{smuggled}"), "400 closed"),
+        ("CL with an underscore", format!("{head}content-length: 1_0\r\n\r\n{smuggled}"), "400 closed"),
+        ("CL that is empty", format!("{head}content-length:\r\n\r\n{smuggled}"), "400 closed"),
+        (
+            "CL with a space before the colon",
+            format!("{head}content-length : {length}\r\n\r\n{smuggled}"),
+            "400 closed",
+        ),
+        ("CL.0: the body is a request", format!("{head}content-length: {length}\r\n\r\n{smuggled}"), "200 closed"),
+        (
+            "0.CL: the body of a GET is a request",
+            format!("GET / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: {length}\r\n\r\n{smuggled}"),
+            "200 closed",
+        ),
+        (
+            "0.CL: behind Expect",
+            format!("{head}expect: 100-continue\r\ncontent-length: {length}\r\n\r\n{smuggled}"),
+            "200 closed or 100 200 closed",
+        ),
+        (
+            "Expect of something else",
+            format!("{head}expect: y 100-continue\r\ncontent-length: 0\r\n\r\n"),
+            "200 closed or 417 closed",
+        ),
+        ("TERM.EXT: LF within an extension", chunks("0;a\nb\r\n\r\n"), "400 closed"),
+        ("EXT.TERM: LF ends an extension", chunks("5;a\nhello\r\n0\r\n\r\n"), "400 closed"),
+        ("TERM.SPILL: LF ends a chunk's data", chunks("5\r\nhello\n0\r\n\r\n"), "400 closed"),
+        ("ONE.TWO: one byte for CRLF behind data", chunks("5\r\nhelloX0\r\n\r\n"), "400 closed"),
+        ("SPILL: two other bytes behind data", chunks("5\r\nhelloXX0\r\n\r\n"), "400 closed"),
+        ("a CR within an extension", chunks("0;a\rb\r\n\r\n"), "400 closed"),
+        ("a chunk's size with a space before it", chunks(" 0\r\n\r\n"), "400 closed"),
+        ("a chunk's size that is negative", chunks("-1\r\n\r\n"), "400 closed"),
+        ("a chunk's size with an underscore", chunks("0_0\r\n\r\n"), "400 closed"),
+        ("LF ends the last chunk", chunks("0\n\n"), "400 closed"),
+        (
+            "trailers that name a host and a length",
+            chunks("0\r\nhost: b.test\r\ncontent-length: 9\r\n\r\n"),
+            understood,
+        ),
+        ("CR alone ends lines", format!("GET / HTTP/1.1\rhost: {HOST}\r\r{smuggled}"), "400 closed"),
+        ("a space before the first line", format!(" GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), "400 closed"),
+        ("a tab within the first line", format!("GET\t/ HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), "400 closed"),
+        ("a target of two words", format!("GET / / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), "400 closed"),
+        ("a target with a fragment", format!("GET /#/ HTTP/1.1\r\nhost: {HOST}\r\n\r\n"), "200 closed or 400 closed"),
+        (
+            "a target elsewhere, a Host here",
+            format!("GET http://b.test/ HTTP/1.1\r\nhost: {HOST}\r\n\r\n"),
+            "404 closed",
+        ),
+        ("HTTP/1.1 in small letters", format!("GET / http/1.1\r\nhost: {HOST}\r\n\r\n"), "400 closed"),
+        ("HTTP/1.10", format!("GET / HTTP/1.10\r\nhost: {HOST}\r\n\r\n"), "400 closed"),
+    ]
+}
+
+#[tokio::test]
+async fn s09_what_hides_a_request_in_another_is_refused_or_understood_as_written() {
+    let bench = abused().await;
+    println!("       {:<58} {:<28} got", "case", "expected");
+    let sent = hidden().into_iter().map(async |(case, bytes, expected)| {
+        (case, expected, in_time(case, send(bench.address, &[bytes.as_bytes()])).await)
+    });
+    let went = futures_util::future::join_all(sent).await;
+    let wrong: Vec<_> = went.iter().filter(|(case, expected, got)| !line(case, expected, got)).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    until("no request is left", || bench.load("r1").in_flight == 0).await;
+}
+
 #[tokio::test]
 async fn s09_abuse_by_clients_that_speak_http1() {
     let bench = abused().await;
