@@ -15,7 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use crate::Ingress;
+use crate::client::Client;
 use crate::idle::{Activity, Look, Watched};
+use crate::seldom::Seldom;
 use crate::settings::Settings;
 use crate::tls;
 use crate::workers::Workers;
@@ -105,29 +107,44 @@ impl Ingress {
     ) {
         let settings = self.settings.clone();
         let activity = Activity::new();
-        let requests = activity.clone();
+        let (requests, client) = (activity.clone(), Arc::new(Client::new(peer, settings.scheme)));
         let service = service_fn(move |request| {
-            let (ingress, active) = (self.clone(), requests.begin());
-            async move { Ok::<_, Infallible>(ingress.answer(request, peer).await.map(|body| body.keeping(active))) }
+            let (ingress, client, active) = (self.clone(), client.clone(), requests.begin());
+            async move { Ok::<_, Infallible>(ingress.answer(request, client).await.map(|body| body.keeping(active))) }
         });
         let stream = TokioIo::new(Watched::new(stream, activity.clone()));
         let mut connection = pin!(builder.serve_connection_with_upgrades(stream, service));
-        let mut look = pin!(tokio::time::sleep(settings.header_timeout));
-        let patience = loop {
-            tokio::select! {
-                ended = connection.as_mut() => return note(peer, ended),
-                _ = stopping.wait_for(|stop| *stop) => break settings.drain,
-                () = activity.until_cut() => return,
-                () = look.as_mut() => match activity.look(&settings) {
-                    Look::Later(left) => look.as_mut().reset(tokio::time::Instant::now() + left),
-                    Look::Unused => break GOODBYE,
-                    Look::TooSlow => return,
-                },
-            }
+        let patience = tokio::select! {
+            biased;
+            ended = connection.as_mut() => return note(peer, ended),
+            patience = Seldom::new(until_its_end(&activity, &mut stopping, &settings)) => patience,
         };
+        let Some(patience) = patience else { return };
         connection.as_mut().graceful_shutdown();
         if let Ok(ended) = tokio::time::timeout(patience, connection).await {
             note(peer, ended);
+        }
+    }
+}
+
+/// Waits until a connection is to end, whatever its client wants: how long what is going on there may take to end, or
+/// `None` if it is to end at once.
+async fn until_its_end(
+    activity: &Activity,
+    stopping: &mut watch::Receiver<bool>,
+    settings: &Settings,
+) -> Option<Duration> {
+    let mut look = pin!(tokio::time::sleep(settings.header_timeout));
+    let (mut stopped, mut cut) = (pin!(stopping.wait_for(|stop| *stop)), pin!(activity.until_cut()));
+    loop {
+        tokio::select! {
+            _ = stopped.as_mut() => return Some(settings.drain),
+            () = cut.as_mut() => return None,
+            () = look.as_mut() => match activity.look(settings) {
+                Look::Later(left) => look.as_mut().reset(tokio::time::Instant::now() + left),
+                Look::Unused => return Some(GOODBYE),
+                Look::TooSlow => return None,
+            },
         }
     }
 }

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use crate::client::Deadline;
 use crate::idle::Active;
 use crate::observe::{Ledger, Outcome};
 use crate::pool::Lease;
@@ -130,7 +131,7 @@ impl HttpBody for Body {
                 let mut relay = lock(shared);
                 let frame = relay.poll_frame(cx);
                 if keeper.is_none() && frame.is_ready() && relay.held.is_some() {
-                    *keeper = active.as_ref().map(|active| Keeper::new(shared, relay.deadline.deadline(), active));
+                    *keeper = active.as_ref().map(|active| Keeper::new(shared, relay.deadline.at(), active));
                 }
                 frame
             }
@@ -185,7 +186,7 @@ impl Drop for Keeper {
 /// A response's body together with all that is held until it ends.
 pub(crate) struct Relay {
     pub(crate) inner: Incoming,
-    pub(crate) deadline: Pin<Box<Sleep>>,
+    pub(crate) deadline: Deadline,
     /// `None` once the response is over.
     pub(crate) held: Option<Held>,
 }
@@ -215,7 +216,7 @@ impl Held {
 
 impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.held.is_some() && self.deadline.as_mut().poll(cx).is_ready() {
+        if self.held.is_some() && Pin::new(&mut self.deadline).poll(cx).is_ready() {
             self.finish(Outcome::TimedOut);
         }
         if self.held.is_none() && !self.inner.is_end_stream() {

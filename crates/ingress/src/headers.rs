@@ -1,7 +1,5 @@
 //! Header rules of a proxy: what is refused, what ends here, what is added.
 
-use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::header::{
@@ -12,6 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use homerun_model::container::Protocol;
 use homerun_model::receipt::Receipt;
+
+use crate::client::Client;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -73,6 +73,10 @@ pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
 
 /// Removes what means one connection only.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most messages have none, and a look at each name is cheaper than a search for each of these.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> =
             values(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect();
@@ -82,19 +86,15 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Makes a client's headers those of the request to an instance.
-pub(crate) fn forward(headers: &mut HeaderMap, peer: SocketAddr, scheme: &'static str, host: &HeaderValue) {
+pub(crate) fn forward(headers: &mut HeaderMap, client: &Client, host: &HeaderValue) {
     let trailers = lists(headers, &TE, "trailers");
     strip_hop_by_hop(headers);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    let address = peer.ip().to_canonical();
-    append(headers, X_FORWARDED_FOR, ", ", format_args!("{address}"));
-    match address {
-        IpAddr::V4(v4) => append(headers, FORWARDED, ",", format_args!("for=\"{v4}\";proto={scheme}")),
-        IpAddr::V6(v6) => append(headers, FORWARDED, ",", format_args!("for=\"[{v6}]\";proto={scheme}")),
-    }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    append(headers, X_FORWARDED_FOR, ", ", &client.forwarded_for);
+    append(headers, FORWARDED, ",", &client.forwarded);
+    headers.insert(X_FORWARDED_PROTO, client.proto.clone());
     headers.insert(X_FORWARDED_HOST, host.clone());
 }
 
@@ -153,15 +153,20 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Adds to a list header; the values that it had become one.
-fn append(headers: &mut HeaderMap, name: HeaderName, separator: &str, entry: std::fmt::Arguments<'_>) {
-    let mut text = String::with_capacity(48);
-    for value in headers.get_all(&name).iter().filter_map(|value| value.to_str().ok()) {
+fn append(headers: &mut HeaderMap, name: HeaderName, separator: &str, entry: &HeaderValue) {
+    let before = headers.get_all(&name).iter().filter_map(|value| value.to_str().ok());
+    let mut text = String::new();
+    for value in before {
         text.push_str(value);
         text.push_str(separator);
     }
-    // Writing to a String cannot fail.
-    let _ = text.write_fmt(entry);
-    headers.insert(name, HeaderValue::try_from(text).expect("made of header values and an address"));
+    let value = if text.is_empty() {
+        entry.clone()
+    } else {
+        text.push_str(entry.to_str().expect("made of an address"));
+        HeaderValue::try_from(text).expect("made of header values and an address")
+    };
+    headers.insert(name, value);
 }
 
 fn lists(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
@@ -219,7 +224,8 @@ mod tests {
             ],
         );
         let host = HeaderValue::from_static("a.test");
-        forward(request.headers_mut(), "[::ffff:198.51.100.7]:9".parse().unwrap(), "http", &host);
+        let client = Client::new("[::ffff:198.51.100.7]:9".parse().unwrap(), "http");
+        forward(request.headers_mut(), &client, &host);
         let mut left: Vec<_> = request.headers().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         left.sort();
         assert_eq!(

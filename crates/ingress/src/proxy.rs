@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,10 +13,10 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::Sleep;
 
 use crate::admit::{self, Invocation};
 use crate::body::{Body, Held, Relay, RequestBody, RequestBodyError};
+use crate::client::{Client, Deadline};
 use crate::observe::{CLIENT_CLOSED_REQUEST, Ledger, Outcome, RequestRecord};
 use crate::pool::{Lease, NoLease, Pool};
 use crate::respond::{self, Failure};
@@ -40,11 +39,11 @@ const PAUSES: [Duration; 5] = [
 struct Outbound {
     /// Taken when it is sent; it comes back if nothing of it was.
     request: Option<Request<RequestBody>>,
-    peer: SocketAddr,
+    client: Arc<Client>,
     host: Authority,
     path: PathAndQuery,
     /// The instance that the client says it comes back to.
-    client: Option<u64>,
+    comes_back: Option<u64>,
     /// The caller's own hold on the connection, if it asks to change the protocol.
     upgrade: Option<(HeaderValue, OnUpgrade)>,
     /// Whether the client wants to know what took the time.
@@ -52,7 +51,7 @@ struct Outbound {
     /// Bytes of the body that were sent.
     sent: Arc<AtomicU64>,
     /// When the request's time is over; begins with the first lease.
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Deadline>,
 }
 
 /// A response's headers and what is held until its end.
@@ -73,8 +72,8 @@ enum TryError {
 impl Ingress {
     /// Answers one request, from an instance or by a refusal. Dropping the future cancels the request to
     /// the instance; whatever happens, one record is handed in.
-    pub(crate) async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let mut ledger = self.begin_record(&mut request, peer);
+    pub(crate) async fn answer(&self, mut request: Request<Incoming>, client: Arc<Client>) -> Response<Body> {
+        let mut ledger = self.begin_record(&mut request, client.peer);
         let host = match headers::check(&request) {
             Ok(host) => host,
             Err(why) => return respond::refuse(&Failure::BadRequest(why), ledger),
@@ -84,7 +83,7 @@ impl Ingress {
         if http1 && exceeds(request.body(), max_request) {
             return respond::refuse(&Failure::RequestTooLarge, ledger);
         }
-        let mut outbound = self.outbound(request, peer, host, &mut ledger);
+        let mut outbound = self.outbound(request, client, host, &mut ledger);
         match self.route(&mut outbound, &mut ledger).await {
             Ok(inbound) if http1 && exceeds(inbound.response.body(), max_response) => {
                 respond::refuse(&Failure::ResponseTooLarge, ledger)
@@ -133,18 +132,19 @@ impl Ingress {
     fn outbound(
         &self,
         mut request: Request<Incoming>,
-        peer: SocketAddr,
+        client: Arc<Client>,
         host: Authority,
         ledger: &mut Ledger,
     ) -> Outbound {
         let upgrade = headers::upgrade(&request).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
-        headers::forward(request.headers_mut(), peer, self.settings.scheme, &ledger.record().host);
+        headers::forward(request.headers_mut(), &client, &ledger.record().host);
         let timing = headers::take_timing(request.headers_mut());
         let sent = Arc::new(AtomicU64::new(0));
         let most = self.settings.max_http1_request.filter(|_| request.version() <= Version::HTTP_11);
         let request = request.map(|body| RequestBody::new(body, sent.clone(), most.unwrap_or(u64::MAX)));
         let path = ledger.record().path.clone();
-        Outbound { request: Some(request), peer, host, path, client: None, upgrade, timing, sent, deadline: None }
+        let request = Some(request);
+        Outbound { request, client, host, path, comes_back: None, upgrade, timing, sent, deadline: None }
     }
 
     /// Finds the revision and has it answer. A revision that leaves the table while the request waits
@@ -154,7 +154,7 @@ impl Ingress {
         loop {
             let route = self.table.find(outbound.host.as_str()).ok_or(Failure::UnknownHost)?;
             ledger.record().service = Some(route.service.clone());
-            if !origin::may_enter(route.access, outbound.peer.ip(), &self.settings) {
+            if !origin::may_enter(route.access, outbound.client.peer.ip(), &self.settings) {
                 return Err(Failure::Outside);
             }
             if !route.public && admitted.as_ref() != Some(&route.service) {
@@ -162,9 +162,9 @@ impl Ingress {
                 admitted = Some(route.service.clone());
             }
             if route.is_sticky() {
-                outbound.client = outbound.request.as_ref().and_then(|request| affinity::named(request.headers()));
+                outbound.comes_back = outbound.request.as_ref().and_then(|request| affinity::named(request.headers()));
             }
-            let pool = route.pick(outbound.client).map_err(|unready| Failure::Refused(unready.clone()))?;
+            let pool = route.pick(outbound.comes_back).map_err(|unready| Failure::Refused(unready.clone()))?;
             ledger.record().revision = Some(pool.key().clone());
             pool.count_arrival();
             match self.deliver(pool, outbound, ledger).await {
@@ -203,7 +203,7 @@ impl Ingress {
         loop {
             let asked = Instant::now();
             let lease =
-                pool.acquire(ledger.began(), failed.as_deref(), outbound.client).await.map_err(|none| match none {
+                pool.acquire(ledger.began(), failed.as_deref(), outbound.comes_back).await.map_err(|none| match none {
                     NoLease::Rerouted => None,
                     NoLease::Refused(refusal) => Some(Failure::Refused(refusal)),
                 });
@@ -234,8 +234,8 @@ impl Ingress {
     /// One try on one instance, within the request's time.
     async fn exchange(&self, lease: &Lease, outbound: &mut Outbound) -> Result<(Sender, Response<Incoming>), TryError> {
         let instance = lease.instance();
-        let Outbound { request: slot, deadline, host, path, upgrade, .. } = outbound;
-        let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(lease.timeout)));
+        let Outbound { request: slot, deadline, client, host, path, upgrade, .. } = outbound;
+        let deadline = deadline.get_or_insert_with(|| Deadline::after(lease.timeout, client));
         let Some(mut request) = slot.take() else {
             return Err(TryError::Sent(Failure::ConnectionLost));
         };
@@ -270,7 +270,7 @@ impl Ingress {
         let result = tokio::select! {
             biased;
             result = attempt => result,
-            () = deadline.as_mut() => Err(TryError::Sent(Failure::Timeout)),
+            () = deadline => Err(TryError::Sent(Failure::Timeout)),
         };
         if !matches!(result, Err(TryError::NotSent(_))) {
             instance.count_request();
@@ -302,7 +302,7 @@ fn broken(error: &hyper::Error) -> Failure {
 /// Passes an instance's response on.
 fn respond_with(inbound: Inbound, outbound: Outbound, mut ledger: Ledger) -> Response<Body> {
     let Inbound { response, sender, lease } = inbound;
-    let deadline = outbound.deadline.unwrap_or_else(|| Box::pin(tokio::time::sleep(lease.timeout)));
+    let deadline = outbound.deadline.unwrap_or_else(|| Deadline::after(lease.timeout, &outbound.client));
     let changes_protocol = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if changes_protocol && outbound.upgrade.is_none() {
         return respond::refuse(&Failure::Malformed, ledger);
@@ -310,7 +310,7 @@ fn respond_with(inbound: Inbound, outbound: Outbound, mut ledger: Ledger) -> Res
     let record = ledger.record();
     record.status = response.status().as_u16();
     let asked = outbound.timing.then(|| (record.waited, record.cold_start.then(|| lease.instance().receipt().clone())));
-    let cookie = (lease.sticky && outbound.client != Some(lease.instance().mark()))
+    let cookie = (lease.sticky && outbound.comes_back != Some(lease.instance().mark()))
         .then(|| affinity::cookie(lease.instance().mark()));
     let held = Held { sender, lease, ledger, request_bytes: outbound.sent };
     match outbound.upgrade {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// W3C Trace Context's header.
@@ -31,11 +33,8 @@ impl TraceContext {
         let parent = text(TRACEPARENT).and_then(Self::parse_traceparent);
         let cloud = text(CLOUD_TRACE).and_then(Self::parse_cloud);
         let context = parent.or(cloud).unwrap_or_else(Self::generate);
-        if parent.is_none() {
-            headers.insert(TRACEPARENT, digits(&context.traceparent()));
-        }
-        if cloud.is_none() {
-            headers.insert(CLOUD_TRACE, digits(&context.cloud_trace()));
+        if parent.is_none() || cloud.is_none() {
+            context.write(headers, parent.is_none(), cloud.is_none());
         }
         context
     }
@@ -68,13 +67,37 @@ impl TraceContext {
         (trace_id != 0).then_some(Self { trace_id, span_id, sampled: options == "o=1" })
     }
 
-    fn traceparent(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+    /// Puts in the forms that are wanted, both in one piece of memory.
+    fn write(&self, headers: &mut HeaderMap, parent: bool, cloud: bool) {
+        let mut text = Vec::with_capacity(PARENT_LENGTH + CLOUD_LENGTH_MAX);
+        text.extend_from_slice(b"00-");
+        hex(&mut text, self.trace_id, 32);
+        text.push(b'-');
+        hex(&mut text, self.span_id.into(), 16);
+        text.extend_from_slice(if self.sampled { b"-01" } else { b"-00" });
+        hex(&mut text, self.trace_id, 32);
+        // Writing to a Vec cannot fail.
+        let _ = write!(text, "/{};o={}", self.span_id, u8::from(self.sampled));
+        let mut text = Bytes::from(text);
+        let rest = text.split_off(PARENT_LENGTH);
+        for (name, text, wanted) in [(TRACEPARENT, text, parent), (CLOUD_TRACE, rest, cloud)] {
+            if wanted {
+                let value = HeaderValue::from_maybe_shared(text).expect("digits and punctuation only");
+                headers.insert(name, value);
+            }
+        }
     }
+}
 
-    fn cloud_trace(&self) -> String {
-        format!("{self};o={}", u8::from(self.sampled))
-    }
+/// Bytes of `00-TRACE-SPAN-FLAGS`.
+const PARENT_LENGTH: usize = 55;
+/// Bytes of `TRACE/SPAN;o=OPTIONS`, the span having at most 20 digits.
+const CLOUD_LENGTH_MAX: usize = 57;
+
+/// A number in so many hexadecimal digits.
+fn hex(out: &mut Vec<u8>, number: u128, digits: u32) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend((0..digits).rev().map(|place| DIGITS[(number >> (4 * place)) as usize & 15]));
 }
 
 impl fmt::Display for TraceContext {
@@ -82,10 +105,6 @@ impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}/{}", self.trace_id, self.span_id)
     }
-}
-
-fn digits(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("digits and punctuation only")
 }
 
 /// Unlike `from_str_radix` it refuses signs.

@@ -1,7 +1,6 @@
 //! Connections that change to another protocol, for instance WebSocket.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,9 +10,9 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Sleep;
 
 use crate::body::{Body, Held};
+use crate::client::Deadline;
 use crate::headers;
 use crate::observe::Outcome;
 
@@ -29,7 +28,7 @@ pub(crate) fn tunnel(
     mut response: Response<Incoming>,
     client: OnUpgrade,
     held: Held,
-    deadline: Pin<Box<Sleep>>,
+    deadline: Deadline,
 ) -> Response<Body> {
     let instance = hyper::upgrade::on(&mut response);
     tokio::spawn(carry(client, instance, held, deadline));
@@ -43,7 +42,7 @@ pub(crate) fn tunnel(
     Response::from_parts(parts, Body::text(""))
 }
 
-async fn carry(client: OnUpgrade, instance: OnUpgrade, mut held: Held, deadline: Pin<Box<Sleep>>) {
+async fn carry(client: OnUpgrade, instance: OnUpgrade, mut held: Held, deadline: Deadline) {
     let (mut up, mut down) = (0, 0);
     let both_ways = async {
         let (client, instance) = tokio::try_join!(client, instance).map_err(io::Error::other)?;
