@@ -158,7 +158,7 @@ impl Shared {
 
     fn put(
         &self,
-        service: ServiceKey,
+        service: &ServiceKey,
         revision: Option<&RevisionName>,
         text_bytes: usize,
         item: impl FnOnce() -> Item,
@@ -166,13 +166,16 @@ impl Shared {
         let (bytes, now) = (text_bytes as u64 + ENTRY_BYTES, Instant::now());
         let mut queues = self.lock();
         let queues = &mut *queues;
-        let queue = queues.services.entry(service.clone()).or_insert_with(|| Queue::new(self.burst(), now));
+        if !queues.services.contains_key(service) {
+            queues.services.insert(service.clone(), Queue::new(self.burst(), now));
+        }
+        let Some(queue) = queues.services.get_mut(service) else { return };
         queue.refill(now, self.rate, self.burst());
         let fits = queue.bytes + bytes <= SERVICE_QUEUE_BYTES
             && (queues.bytes + bytes <= QUEUE_BYTES || queue.bytes + bytes <= SHARE_BYTES);
         if bytes > queue.allowance || !fits {
             if queue.drop_one(now, revision, bytes) {
-                queues.dropping.push(service);
+                queues.dropping.push(service.clone());
                 self.wake(queues);
             }
             return;
@@ -182,7 +185,7 @@ impl Shared {
         queues.bytes += bytes;
         queue.items.push_back((bytes, item()));
         if queue.items.len() == 1 {
-            queues.ready.push(service);
+            queues.ready.push(service.clone());
             self.wake(queues);
         }
     }
@@ -306,7 +309,7 @@ impl LogSink for Logs {
             region: revision.region.clone(),
             name: line.spec.service.clone(),
         };
-        self.shared.put(service, Some(&revision.name), line.text.len(), || Item::Line(Line::of(line)));
+        self.shared.put(&service, Some(&revision.name), line.text.len(), || Item::Line(Line::of(line)));
     }
 }
 
@@ -319,6 +322,6 @@ impl Observe for Logs {
         let header = |value: &Option<http::HeaderValue>| value.as_ref().map_or(0, http::HeaderValue::len);
         let bytes = record.path.as_str().len() + header(&record.user_agent) + header(&record.referer);
         let revision = revision.as_deref().map(|key| &key.name);
-        self.shared.put(service.as_ref().clone(), revision, bytes, || Item::Request(Box::new(record)));
+        self.shared.put(&service, revision, bytes, || Item::Request(Box::new(record)));
     }
 }

@@ -3,6 +3,7 @@
 //! No [`LogEntry`](homerun_api::logging::LogEntry) is made on the way; a test holds the line against one.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use homerun_ingress::RequestRecord;
@@ -22,78 +23,131 @@ pub(super) fn line(
     );
     text(out, revision)?;
     out.extend_from_slice(br#"}},"timestamp":"#);
-    time(out, record.arrived)?;
+    time(out, record.arrived);
     out.extend_from_slice(br#","receiveTimestamp":"#);
-    time(out, received)?;
+    time(out, received);
     let severity = match record.status {
         500.. => "ERROR",
         400..500 => "WARNING",
         _ => "INFO",
     };
+    out.extend_from_slice(br#","severity":""#);
+    out.extend_from_slice(severity.as_bytes());
+    out.extend_from_slice(br#"","insertId":""#);
     let id = received.timestamp_nanos_opt().unwrap_or(i64::MAX);
-    write!(out, r#","severity":"{severity}","insertId":"{id:016x}""#)?;
+    hex(out, id as u128, 16);
+    out.push(b'"');
     if let Some(instance) = &record.instance {
         out.extend_from_slice(br#","labels":{"instanceId":"#);
         text(out, instance.as_str())?;
         out.push(b'}');
     }
     http_request(out, record, scheme)?;
-    out.extend_from_slice(br#","trace":"#);
-    text(out, &format!("projects/{project}/traces/{:032x}", record.trace.trace_id))?;
-    write!(out, r#","spanId":"{:016x}""#, record.trace.span_id)?;
+    out.extend_from_slice(br#","trace":"projects/"#);
+    within(out, project.as_str())?;
+    out.extend_from_slice(b"/traces/");
+    hex(out, record.trace.trace_id, 32);
+    out.extend_from_slice(br#"","spanId":""#);
+    hex(out, record.trace.span_id.into(), 16);
+    out.push(b'"');
     if record.trace.sampled {
         out.extend_from_slice(br#","traceSampled":true"#);
     }
     if let Some(message) = &record.message {
-        field(out, "textPayload", message)?;
+        out.extend_from_slice(br#","textPayload":"#);
+        text(out, message)?;
     }
     out.extend_from_slice(b"}\n");
     Ok(())
 }
 
 fn http_request(out: &mut Vec<u8>, record: &RequestRecord, scheme: &str) -> io::Result<()> {
-    let header = |value: &Option<http::HeaderValue>| {
-        value.as_ref().map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
     out.extend_from_slice(br#","httpRequest":{"requestMethod":"#);
     text(out, record.method.as_str())?;
-    field(
-        out,
-        "requestUrl",
-        &format!("{scheme}://{}{}", String::from_utf8_lossy(record.host.as_bytes()), record.path),
-    )?;
-    let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let (sent, taken) = (bytes(record.request_bytes), bytes(record.response_bytes));
-    write!(out, r#","requestSize":"{sent}","status":{},"responseSize":"{taken}""#, record.status)?;
-    for (name, value) in [("userAgent", header(&record.user_agent)), ("referer", header(&record.referer))] {
-        if !value.is_empty() {
-            field(out, name, &value)?;
+    out.extend_from_slice(br#","requestUrl":""#);
+    out.extend_from_slice(scheme.as_bytes());
+    out.extend_from_slice(b"://");
+    within(out, &String::from_utf8_lossy(record.host.as_bytes()))?;
+    within(out, record.path.as_str())?;
+    let bytes = |count: u64| count.min(i64::MAX as u64);
+    for (name, number) in [
+        (&br#"","requestSize":""#[..], bytes(record.request_bytes)),
+        (br#"","status":"#, record.status.into()),
+        (br#","responseSize":""#, bytes(record.response_bytes)),
+    ] {
+        out.extend_from_slice(name);
+        decimal(out, number, 1);
+    }
+    out.push(b'"');
+    for (name, value) in [(&br#","userAgent":"#[..], &record.user_agent), (br#","referer":"#, &record.referer)] {
+        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+            out.extend_from_slice(name);
+            text(out, &String::from_utf8_lossy(value.as_bytes()))?;
         }
     }
-    let latency = record.latency;
-    write!(
-        out,
-        r#","remoteIp":"{}","latency":"{}.{:09}s","protocol":"{:?}"}}"#,
-        record.remote.ip().to_canonical(),
-        latency.as_secs(),
-        latency.subsec_nanos(),
-        record.version
-    )
-}
-
-fn field(out: &mut Vec<u8>, name: &str, value: &str) -> io::Result<()> {
-    write!(out, r#","{name}":"#)?;
-    text(out, value)
+    out.extend_from_slice(br#","remoteIp":""#);
+    match record.remote.ip().to_canonical() {
+        IpAddr::V4(address) => {
+            for (index, byte) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                decimal(out, byte.into(), 1);
+            }
+        }
+        IpAddr::V6(address) => write!(out, "{address}")?,
+    }
+    out.extend_from_slice(br#"","latency":""#);
+    decimal(out, record.latency.as_secs(), 1);
+    out.push(b'.');
+    decimal(out, record.latency.subsec_nanos().into(), 9);
+    write!(out, r#"s","protocol":"{:?}"}}"#, record.version)
 }
 
 fn text(out: &mut Vec<u8>, value: &str) -> io::Result<()> {
     Ok(serde_json::to_writer(out, value)?)
 }
 
-fn time(out: &mut Vec<u8>, time: DateTime<Utc>) -> io::Result<()> {
-    let (year, month, day) = (time.year(), time.month(), time.day());
-    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
-    write!(out, r#""{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z""#, time.nanosecond())
+/// The text as a part of a string that others begin and end.
+fn within(out: &mut Vec<u8>, value: &str) -> io::Result<()> {
+    let at = out.len();
+    text(out, value)?;
+    out.pop();
+    out.remove(at);
+    Ok(())
+}
+
+fn time(out: &mut Vec<u8>, time: DateTime<Utc>) {
+    // RFC 3339 has four digits for the year; nobody's clock is beyond them.
+    out.push(b'"');
+    decimal(out, time.year().unsigned_abs().into(), 4);
+    for (before, number) in
+        [(b'-', time.month()), (b'-', time.day()), (b'T', time.hour()), (b':', time.minute()), (b':', time.second())]
+    {
+        out.push(before);
+        decimal(out, number.into(), 2);
+    }
+    out.push(b'.');
+    decimal(out, time.nanosecond().into(), 9);
+    out.extend_from_slice(b"Z\"");
+}
+
+/// A number in at least so many digits; what `write!` does, which takes several times as long.
+fn decimal(out: &mut Vec<u8>, mut number: u64, least: usize) {
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    while number > 0 || digits.len() - first < least {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+/// The last digits of a number in hexadecimal.
+fn hex(out: &mut Vec<u8>, number: u128, digits: u32) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend((0..digits).rev().map(|place| DIGITS[(number >> (4 * place)) as usize & 15]));
 }
 
 #[cfg(test)]
