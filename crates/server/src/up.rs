@@ -181,7 +181,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
         }
     });
     let console = console::router(platform.clone(), auth.clone());
-    let router = http::router(platform.clone(), auth, control_address).merge(console);
+    let router = http::router(platform.clone(), auth, control_address, console);
     tasks.spawn(http::serve(control, router));
     let file = ServerFile {
         control: control_address,

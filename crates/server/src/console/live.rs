@@ -22,6 +22,8 @@ use super::Console;
 const LONGEST: Duration = Duration::from_secs(1);
 /// Shortest time from one look to the next.
 const SHORTEST: Duration = Duration::from_millis(200);
+/// Bytes per second that a page may take: a large one, with many plots, is sent less often.
+const RATE: usize = 64 << 10;
 /// Largest page that is read, in bytes.
 const LARGEST: usize = 16 << 20;
 
@@ -56,10 +58,11 @@ impl Watcher {
     /// Waits until the page has changed. The first event is its content as it is.
     async fn next_event(&mut self) -> Option<Event> {
         while !self.over {
-            if self.last.is_some() {
-                tokio::time::sleep(SHORTEST).await;
+            if let Some(last) = &self.last {
+                let sent = SHORTEST.max(Duration::from_millis((last.len() * 1000 / RATE) as u64));
+                tokio::time::sleep(sent).await;
                 // Not every change is the backend's, and how it ended does not matter.
-                let _ = tokio::time::timeout(LONGEST - SHORTEST, self.changes.changed()).await;
+                let _ = tokio::time::timeout(LONGEST.saturating_sub(sent), self.changes.changed()).await;
             }
             let Some(content) = self.look().await else {
                 self.over = true;

@@ -45,8 +45,8 @@ pub struct Api {
 /// The version of the v1 API's objects.
 const RUN_API: &str = "serving.knative.dev/v1";
 
-/// Every path that is served.
-pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> Router {
+/// Every path that is served: the API's, and `others`, which know callers by other means.
+pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr, others: Router) -> Router {
     let api = Api { platform, auth, control };
     run(&api)
         .merge(iam_routes())
@@ -81,6 +81,8 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>, control: SocketAddr) -> 
         .route("/.well-known/openid-configuration", get(own::openid_configuration))
         .route("/oauth2/v3/certs", get(own::public_keys))
         .with_state(api)
+        .merge(others)
+        .layer(axum::middleware::from_fn_with_state(control, wrapper::refuse_foreign))
 }
 
 /// The v1 API, by both of its path families. All of it needs the API to be enabled in the project.

@@ -1,5 +1,6 @@
 //! The one wrapper around every call: who may use this port, who calls, what was done, how long it took.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
@@ -80,6 +81,14 @@ fn project_of(api: &Api, path: &str) -> String {
     }
 }
 
+/// Refuses what is for other hosts, whatever its path.
+pub(super) async fn refuse_foreign(State(control): State<SocketAddr>, request: Request, next: Next) -> Response {
+    match own_host(request.uri(), request.method(), control) {
+        Ok(_) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
 /// Everything of Cloud Run needs its API to be enabled in the project (row G23).
 pub(super) async fn require_run_api(
     place: super::path::Place,
@@ -96,7 +105,7 @@ async fn admit(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<(auth::Caller, HostRegion), Failure> {
-    let region = own_host(uri, method, api)?;
+    let region = own_host(uri, method, api.control)?;
     let caller = match auth::bearer(headers) {
         Some(token) => api.auth.caller(token).await,
         None => None,
@@ -106,7 +115,7 @@ async fn admit(
 
 /// gcloud sends whole URLs, as to a proxy. Only homerun's own API hosts are answered, so this port is
 /// never an open proxy.
-fn own_host(uri: &Uri, method: &Method, api: &Api) -> Result<Option<Region>, Failure> {
+fn own_host(uri: &Uri, method: &Method, control: SocketAddr) -> Result<Option<Region>, Failure> {
     let foreign = |host: &str| {
         Failure(ApiError::FailedPrecondition(format!(
             "{host} is not an API host of homerun; this port is no proxy for other hosts"
@@ -118,7 +127,7 @@ fn own_host(uri: &Uri, method: &Method, api: &Api) -> Result<Option<Region>, Fai
     let Some(host) = uri.host() else {
         return Ok(None);
     };
-    if host.parse().is_ok_and(|ip: std::net::IpAddr| ip == api.control.ip()) || host == "localhost" {
+    if host.parse().is_ok_and(|ip: std::net::IpAddr| ip == control.ip()) || host == "localhost" {
         return Ok(None);
     }
     let label = host.strip_suffix(".localhost").ok_or_else(|| foreign(host))?;

@@ -154,7 +154,13 @@ pub(super) fn head(visit: &Visit, service: &Service) -> Markup {
             }
         }
         dl .facts {
-            div { dt { (lang.t("url")) } dd { a href=(url) rel="noreferrer" { (url) } } }
+            div {
+                dt { (lang.t("url")) }
+                dd {
+                    @if service.spec.has_default_url() { a href=(url) rel="noreferrer" { (url) } }
+                    @else { (lang.t("default-url-disabled")) }
+                }
+            }
             div { dt { (lang.t("region")) } dd { (key.region) } }
             div {
                 dt { (lang.t("gpu")) }
@@ -206,6 +212,8 @@ fn condition_name(kind: ConditionType) -> &'static str {
         ConditionType::ContainerHealthy => "condition-container-healthy",
         ConditionType::ContainerReady => "condition-container-ready",
         ConditionType::ResourcesAvailable => "condition-resources-available",
+        ConditionType::CertificateProvisioned => "condition-certificate-provisioned",
+        ConditionType::DomainRoutable => "condition-domain-routable",
     }
 }
 

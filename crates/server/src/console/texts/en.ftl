@@ -79,6 +79,7 @@ services-empty-gcloud = To point gcloud at this homerun:
 deploy-container = Deploy container
 
 ## A service
+default-url-disabled = disabled
 edit-and-deploy = Edit & deploy new revision
 manage-traffic = Manage traffic
 service-tabs = Views of the service
@@ -90,6 +91,8 @@ condition-active = Active
 condition-container-healthy = Container started
 condition-container-ready = Image pulled
 condition-resources-available = Resources available
+condition-certificate-provisioned = Certificate there
+condition-domain-routable = Domain routable
 tab-revisions = Revisions
 tab-logs = Logs
 tab-instances = Instances
