@@ -95,3 +95,26 @@ async fn g24_permissions_are_neither_offered_nor_changed_without_the_role() {
     assert_eq!(stack.visit("hello", "/").await.0, StatusCode::FORBIDDEN);
     stack.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_activity_tells_who_changed_what_page_by_page() {
+    let stack = stack().await;
+    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    for _ in 0..26 {
+        for action in ["open", "close"] {
+            assert_eq!(owner.post(TAB, &[("etag", ""), ("action", action)]).await.status, StatusCode::SEE_OTHER);
+        }
+    }
+    let newest = owner.page("/console/demo/activity").await;
+    assert_eq!(newest.matches("services/hello:setIamPolicy").count(), 50, "{newest}");
+    assert!(newest.contains("owner@homerun.local"), "{newest}");
+    let (_, older) = newest.split_once("/console/demo/activity?before=").expect("older ones");
+    let number = older.split('"').next().expect("a number");
+    let older = owner.page(&format!("/console/demo/activity?before={number}")).await;
+    assert_eq!(older.matches("services/hello:setIamPolicy").count(), 2, "{older}");
+    assert!(older.contains("namespaces/demo/services/hello") && !older.contains("?before="), "{older}");
+    stack.grant("", "roles/run.viewer", "user:ann@example.com").await;
+    let ann = Visitor::with_token_of(&stack, "ann@example.com", "demo").await;
+    assert_eq!(ann.get("/console/demo/activity").await.status, StatusCode::FORBIDDEN);
+    stack.end().await;
+}

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod accounts;
+pub mod audit;
 pub mod budgets;
 pub mod domains;
 pub mod gpus;

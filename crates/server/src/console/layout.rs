@@ -14,14 +14,16 @@ pub(super) enum Section {
     Gpus,
     Quotas,
     Usage,
+    Activity,
 }
 
 /// Section, where it is and what it is called.
-const SECTIONS: [(Section, &str, &str); 4] = [
+const SECTIONS: [(Section, &str, &str); 5] = [
     (Section::Services, "services", "nav-services"),
     (Section::Gpus, "gpus", "nav-gpus"),
     (Section::Quotas, "quotas", "nav-quotas"),
     (Section::Usage, "usage", "nav-usage"),
+    (Section::Activity, "activity", "nav-activity"),
 ];
 
 /// A page's title and content.

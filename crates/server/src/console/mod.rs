@@ -4,6 +4,7 @@
 //! without a script; the script keeps them up to date ([`live`]) and saves reloading a form that changes while it is
 //! filled in.
 
+mod activity;
 mod assets;
 mod delete;
 mod deploy;
@@ -77,6 +78,7 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>) -> Router {
             &format!("{of_service}/revisions/{{revision}}/delete"),
             get(delete::confirm_revision).post(delete::delete_revision),
         )
+        .route("/{project}/activity", get(activity::page))
         .route("/-/language", get(lang::switch))
         .route("/-/project", get(visit::switch_project))
         .route("/-/sign-in", get(sign_in::page).post(sign_in::submit))

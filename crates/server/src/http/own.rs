@@ -122,11 +122,8 @@ pub(super) async fn audit_log(
     place: Place,
     Query(page): Query<AuditPage>,
 ) -> Result<Json<own::Audit>, Failure> {
-    let resource = Resource::Project(place.project.id.clone());
-    app::access::require(&api.platform, &place.caller, "logging.logEntries.list", &resource)?;
     let size = page.page_size.filter(|size| *size > 0).unwrap_or(AUDIT_PAGE).min(AUDIT_PAGE_MAX);
-    let found = api.platform.store.audit(Some(place.project.id.as_str()), page.page_token, size);
-    let found = found.map_err(|error| ApiError::Internal(format!("the record of changes cannot be read: {error}")))?;
+    let found = app::audit::page(&api.platform, &place.caller, &place.project.id, page.page_token, size)?;
     let next_page_token = (found.len() == size).then(|| found.last().map(|(number, _)| number.to_string())).flatten();
     let render = |(_, record): (u64, Record)| own::AuditRecord {
         time: record.at,

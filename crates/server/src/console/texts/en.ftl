@@ -472,3 +472,17 @@ yaml-edit-hint = As for gcloud run services replace. resourceVersion guards agai
 yaml-review = Review changes
 yaml-on = Go on editing
 yaml-same = Nothing differs.
+
+## Activity
+nav-activity = Activity
+activity = Activity
+activity-what = Who changed what in this project, by whatever way.
+activity-empty = Nothing has been changed here.
+activity-by = By
+activity-verb = Change
+activity-path = What
+activity-create = Create or do
+activity-update = Update
+activity-delete = Delete
+activity-newest = Newest
+activity-older = Older

@@ -455,3 +455,17 @@ yaml-edit-hint = gcloud run services replace と同じ形式です。resourceVer
 yaml-review = 変更内容を確認
 yaml-on = 編集を続ける
 yaml-same = 変更はありません。
+
+## アクティビティ
+nav-activity = アクティビティ
+activity = アクティビティ
+activity-what = このプロジェクトで、誰が何を変更したかの記録です(API、gcloud、コンソールのすべて)。
+activity-empty = 変更はありません。
+activity-by = 変更したユーザー
+activity-verb = 変更
+activity-path = 対象
+activity-create = 作成または実行
+activity-update = 更新
+activity-delete = 削除
+activity-newest = 最新へ
+activity-older = 以前の変更
