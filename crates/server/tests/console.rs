@@ -225,6 +225,21 @@ async fn g22_a_page_shows_no_more_than_the_visitor_may_see() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn g23_services_are_not_shown_while_the_api_is_disabled() {
+    let stack = Stack::start("none").await;
+    stack.create(service("hello", "hello", false)).await;
+    let disable = "/v1/projects/demo/services/run.googleapis.com:disable";
+    assert_eq!(stack.call(Method::POST, disable, Some(json!({}))).await.0, StatusCode::OK);
+    let mut browser = Browser::signed_in(&stack, &stack.token).await;
+    for path in [LIST, "/console/demo/services/us-central1/hello/yaml", "/console/demo/services/new"] {
+        let page = browser.get(path).await;
+        assert_eq!(page.status, StatusCode::FORBIDDEN, "{path}: {}", page.words());
+        assert!(page.words().contains("run.googleapis.com"), "{}", page.words());
+    }
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn g24_an_open_page_follows_changes_until_the_visitor_signs_out() {
     let stack = Stack::start("none").await;
     let mut browser = Browser::signed_in(&stack, &stack.token).await;

@@ -252,10 +252,12 @@ async fn the_control_port_is_no_open_proxy() {
     let own = "http://us-central1-run.localhost/apis/serving.knative.dev/v1/namespaces/demo/services";
     let answer = through.get(own).bearer_auth(&stack.token).send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::OK);
-    let foreign = format!("http://{}.example.com/", "x");
-    let answer = through.get(foreign).bearer_auth(&stack.token).send().await.expect("an answer");
-    assert!(answer.status().is_client_error(), "{}", answer.status());
-    assert!(answer.text().await.unwrap_or_default().contains("no proxy for other hosts"));
+    for path in ["", "v1/projects/demo", "console", "console/-/sign-in"] {
+        let foreign = format!("http://x.example.com/{path}");
+        let answer = through.get(&foreign).bearer_auth(&stack.token).send().await.expect("an answer");
+        assert!(answer.status().is_client_error(), "{foreign}: {}", answer.status());
+        assert!(answer.text().await.unwrap_or_default().contains("no proxy for other hosts"), "{foreign}");
+    }
     stack.end().await;
 }
 

@@ -54,6 +54,7 @@ struct Row {
 }
 
 pub(super) async fn list(visit: Visit, Query(filter): Query<Filter>) -> Result<Response, Failure> {
+    app::projects::require_run(visit.platform(), &visit.project)?;
     app::services::authorise_list(visit.platform(), visit.caller(), "run.services.list", &visit.project)?;
     let all = app::services::page(visit.platform(), (&visit.project, None), None, usize::MAX)?;
     let total = all.len();

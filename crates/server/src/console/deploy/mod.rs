@@ -112,6 +112,7 @@ pub(super) async fn create(visit: Visit, body: Bytes) -> Result<Response, Failur
 
 fn may_create(visit: &Visit) -> Result<(), ApiError> {
     let project = Resource::Project(visit.project.id.clone());
+    app::projects::require_run(visit.platform(), &visit.project)?;
     app::access::require(visit.platform(), visit.caller(), "run.services.create", &project)
 }
 
@@ -179,7 +180,6 @@ fn show(visit: &Visit, around: &Around<'_>, draft: &Draft, entry: &Entry, outcom
 
 async fn make(visit: &Visit, around: &Around<'_>, sent: &Sent) -> Result<ServiceKey, ApiError> {
     let (platform, caller) = (visit.platform(), visit.caller());
-    app::projects::require_run(platform, &visit.project)?;
     let wire = sent.draft.service()?;
     let name = sent.draft.text(NAME);
     let (parsed, key) = app::wire::parse(&visit.project, around.region.clone(), wire, &name)?;

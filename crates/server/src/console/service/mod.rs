@@ -88,8 +88,9 @@ pub(super) fn show(visit: &Visit, service: &Service, tab: &str, live: bool, cont
 /// The service that a path names.
 ///
 /// # Errors
-/// `PermissionDenied` or `NotFound`.
+/// `ServiceDisabled`, `PermissionDenied` or `NotFound`.
 pub(super) fn find(visit: &Visit, at: &At) -> Result<Versioned<Service>, Failure> {
+    app::projects::require_run(visit.platform(), &visit.project)?;
     let key = visit.key(&at.region, &at.service);
     Ok(app::services::get(visit.platform(), visit.caller(), "run.services.get", &key)?)
 }
