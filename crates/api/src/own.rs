@@ -40,7 +40,7 @@ pub struct Service {
     pub state: String,
     /// Why, where it is not ready.
     pub message: String,
-    /// Where it answers; empty if it has no URL of its own.
+    /// Where it answers; empty if nothing leads to it.
     pub url: String,
     /// Instances that are not over.
     pub instances: u32,

@@ -14,7 +14,7 @@ use homerun_model::names::{InstanceId, Project, ProjectId, Region, RevisionKey, 
 use homerun_model::plan::place::{Denied, Gpu};
 use homerun_model::plan::scale::Scaled;
 use homerun_model::quota::Quotas;
-use homerun_model::service::Surroundings;
+use homerun_model::service::{Service, Surroundings};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -160,7 +160,19 @@ impl Platform {
 
     /// A service's URL, or that of one of its tags.
     pub fn url(&self, key: &ServiceKey, tag: Option<&str>) -> String {
-        let (scheme, host) = (&self.config.url.scheme, self.host(key, tag));
+        self.url_at(&self.host(key, tag))
+    }
+
+    /// Where a service is reached: by its own URL, or, where it has none, by a host that is mapped to it.
+    pub fn reached_at(&self, service: &Service) -> Option<String> {
+        if service.spec.has_default_url() {
+            return Some(self.url(&service.key, None));
+        }
+        self.store.domains_of(&service.key).first().map(|domain| self.url_at(domain.as_str()))
+    }
+
+    fn url_at(&self, host: &str) -> String {
+        let scheme = &self.config.url.scheme;
         match (scheme.as_str(), self.url_port) {
             ("http", 80) | ("https", 443) => format!("{scheme}://{host}"),
             (_, port) => format!("{scheme}://{host}:{port}"),

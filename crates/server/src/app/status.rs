@@ -53,7 +53,7 @@ pub fn status(platform: &Platform) -> Result<own::Status, ApiError> {
                 region: service.key.region.to_string(),
                 state: state(service).to_owned(),
                 message: message(service),
-                url: if service.spec.has_default_url() { platform.url(&service.key, None) } else { String::new() },
+                url: platform.reached_at(service).unwrap_or_default(),
                 instances: live.iter().filter(|instance| runs(instance, &service.key)).count() as u32,
                 waiting: waiting(service),
             })

@@ -18,7 +18,7 @@ pub(super) fn show(visit: &Visit, service: &Service) -> Result<Markup, Failure> 
             div .empty.card {
                 h2 { (lang.t("instances-empty")) }
                 p { (lang.t("instances-empty-next")) }
-                pre { code { "curl " (visit.platform().url(&service.key, None)) } }
+                @if let Some(url) = visit.platform().reached_at(service) { pre { code { "curl " (url) } } }
             }
         } @else {
             div .scroll tabindex="0" role="region" aria-label=(lang.t("tab-instances")) {

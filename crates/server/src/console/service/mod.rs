@@ -139,7 +139,7 @@ pub(super) fn crumbs(visit: &Visit, key: &ServiceKey) -> Markup {
 pub(super) fn head(visit: &Visit, service: &Service) -> Markup {
     let (lang, key) = (visit.lang, &service.key);
     let resource = Resource::Service(key.clone());
-    let url = visit.platform().url(key, None);
+    let url = visit.platform().reached_at(service);
     html! {
         p .crumbs { a href=(visit.path("services")) { (lang.t("services")) } " › " }
         div .heading {
@@ -157,10 +157,7 @@ pub(super) fn head(visit: &Visit, service: &Service) -> Markup {
         dl .facts {
             div {
                 dt { (lang.t("url")) }
-                dd {
-                    @if service.spec.has_default_url() { a href=(url) rel="noreferrer" { (url) } }
-                    @else { (lang.t("default-url-disabled")) }
-                }
+                dd { @if let Some(url) = url { a href=(url) rel="noreferrer" { (url) } } @else { (lang.t("none")) } }
             }
             div { dt { (lang.t("region")) } dd { (key.region) } }
             div {

@@ -68,7 +68,9 @@ fn line(visit: &Visit, service: &Service, revision: &Revision, chosen: bool) -> 
             }
             td {
                 @for tag in targets.iter().filter_map(|target| target.tag.as_deref()) {
-                    a .tag href=(visit.platform().url(&service.key, Some(tag))) rel="noreferrer" { (tag) } " "
+                    @if service.spec.has_default_url() {
+                        a .tag href=(visit.platform().url(&service.key, Some(tag))) rel="noreferrer" { (tag) } " "
+                    } @else { span .tag { (tag) } " " }
                 }
             }
             td { (words::time(revision.created_at)) }

@@ -79,7 +79,6 @@ services-empty-gcloud = To point gcloud at this homerun:
 deploy-container = Deploy container
 
 ## A service
-default-url-disabled = disabled
 edit-and-deploy = Edit & deploy new revision
 manage-traffic = Manage traffic
 service-tabs = Views of the service
@@ -91,8 +90,8 @@ condition-active = Active
 condition-container-healthy = Container started
 condition-container-ready = Image pulled
 condition-resources-available = Resources available
-condition-certificate-provisioned = Certificate there
-condition-domain-routable = Domain routable
+condition-certificate-provisioned = Certificate
+condition-domain-routable = Domain mapped
 tab-revisions = Revisions
 tab-logs = Logs
 tab-instances = Instances

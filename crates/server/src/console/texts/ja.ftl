@@ -79,7 +79,6 @@ services-empty-gcloud = gcloud の接続先をこの homerun にするには:
 deploy-container = コンテナをデプロイ
 
 ## サービスの詳細
-default-url-disabled = 無効
 edit-and-deploy = 新しいリビジョンの編集とデプロイ
 manage-traffic = トラフィックを管理
 service-tabs = サービスの表示
@@ -91,8 +90,8 @@ condition-active = 有効
 condition-container-healthy = コンテナの起動
 condition-container-ready = イメージの取得
 condition-resources-available = リソースの確保
-condition-certificate-provisioned = 証明書の準備
-condition-domain-routable = ドメインのルーティング
+condition-certificate-provisioned = 証明書
+condition-domain-routable = ドメインの割り当て
 tab-revisions = 変更内容
 tab-logs = ログ
 tab-instances = インスタンス
