@@ -24,8 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::{accounts, projects};
 use crate::auth::Auth;
-use crate::certificate::renew::{self, Renewal};
-use crate::certificate::{self, CertificateError};
+use crate::certificate::{self, CertificateError, renew};
 use crate::clock::Clock;
 use crate::config::{BackendKind, Config, ConfigError};
 use crate::console;
@@ -165,9 +164,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Up, UpError>
     tasks.spawn(tasks::metrics::run(platform.clone()));
     tasks.spawn(tasks::budgets::run(platform.clone()));
     tasks.spawn(tasks::budgets::run_telling(platform.clone()));
-    if let Some(certificate) = certificate {
-        tasks.spawn(renew::run(Renewal::new(certificate), platform.config.clone()));
-    }
+    tasks.spawn(renew::run(certificate, platform.config.clone()));
     // Once before the first request: else who asks for what was there before would be told that it does not exist.
     let mut reconcile = Reconcile::new(&platform);
     reconcile.pass_or_tell(&platform).await;

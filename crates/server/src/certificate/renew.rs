@@ -68,8 +68,10 @@ impl Renewal {
     }
 }
 
-/// Looks at the files again and again, until the task is dropped.
-pub async fn run(mut renewal: Renewal, mut config: Config) {
+/// Looks at the files again and again, until the task is dropped. Without a certificate there is nothing to do.
+pub async fn run(certificate: Option<Certificate>, mut config: Config) {
+    let Some(certificate) = certificate else { return };
+    let mut renewal = Renewal::new(certificate);
     loop {
         tokio::time::sleep(INTERVAL).await;
         let looking = tokio::task::spawn_blocking(move || {
