@@ -126,7 +126,7 @@ pub(crate) fn address<B>(request: &mut Request<B>, host: &Authority, path: &Path
         Protocol::Http1 => {
             *request.version_mut() = Version::HTTP_11;
             *request.uri_mut() = Uri::from(path.clone());
-            if !request.headers().get(HOST).is_some_and(|given| *given == *host.as_str()) {
+            if request.headers().get(HOST).is_none_or(|given| *given != *host.as_str()) {
                 let host = HeaderValue::from_str(host.as_str()).expect("an authority is visible ASCII");
                 request.headers_mut().insert(HOST, host);
             }
