@@ -174,9 +174,11 @@ fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| [vec![0x00], text(name), text(value)].concat()).collect()
 }
 
-/// A request whose fields mean something else, or something more, once they are lines of HTTP/1.1; with a body or
-/// none; and how that ends.
-fn requests() -> Vec<(&'static str, Vec<u8>, Option<&'static [u8]>, &'static str)> {
+/// What a request has that it must not: its fields, with a body or none, and how that ends.
+type Hidden = (&'static str, Vec<u8>, Option<&'static [u8]>, &'static str);
+
+/// Requests whose fields mean something else, or something more, once they are lines of HTTP/1.1.
+fn requests() -> Vec<Hidden> {
     const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
     // Of what cannot be read as fields at all the whole connection ends.
     let (reset, ended) = ("RST PROTOCOL_ERROR, closed", "GOAWAY PROTOCOL_ERROR, closed");
