@@ -7,6 +7,7 @@
 
 mod external;
 mod keys;
+mod oidc;
 mod sessions;
 mod tokens;
 
@@ -29,6 +30,7 @@ use external::External;
 pub use external::IssuerConfig;
 use keys::Keys;
 pub use keys::{KEYS_FILE, TOKEN_MAX_SECONDS};
+pub use oidc::{OidcError, Return};
 pub use sessions::SignedIn;
 use tokens::Claims;
 
@@ -51,11 +53,19 @@ pub struct AuthConfig {
     pub key_rotation_days: u32,
     /// External issuers that are trusted.
     pub issuers: Vec<IssuerConfig>,
+    /// Where browsers reach the console, without a path, for instance `https://homerun.example.com`: issuers send
+    /// people back there. Where absent, the address of this machine that the browser uses.
+    pub console_url: Option<String>,
 }
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        Self { issuer: "http://homerun.localhost".to_owned(), key_rotation_days: 30, issuers: Vec::new() }
+        Self {
+            issuer: "http://homerun.localhost".to_owned(),
+            key_rotation_days: 30,
+            issuers: Vec::new(),
+            console_url: None,
+        }
     }
 }
 
@@ -82,9 +92,11 @@ pub struct Auth {
     issuer: String,
     keys: Keys,
     external: Vec<External>,
+    console_url: Option<String>,
     store: Store,
     clock: Arc<dyn Clock>,
     verified: Mutex<HashMap<String, Claims>>,
+    pending: oidc::Pending,
 }
 
 impl Auth {
@@ -98,7 +110,19 @@ impl Auth {
         let keys = Keys::open(data_dir, config.key_rotation_days, clock.now())?;
         let external = config.issuers.iter().cloned().map(External::new).collect();
         let issuer = config.issuer.clone();
-        Ok(Self { token, path, issuer, keys, external, store, clock, verified: Mutex::default() })
+        let console_url = config.console_url.clone();
+        Ok(Self {
+            token,
+            path,
+            issuer,
+            keys,
+            external,
+            console_url,
+            store,
+            clock,
+            verified: Mutex::default(),
+            pending: oidc::Pending::default(),
+        })
     }
 
     /// Where the owner's token stands.
@@ -114,6 +138,11 @@ impl Auth {
     /// The local issuer's public keys, as a JSON Web Key Set.
     pub fn public_keys(&self) -> Value {
         self.keys.public()
+    }
+
+    /// Where browsers reach the console, if the settings say.
+    pub fn console_url(&self) -> Option<&str> {
+        self.console_url.as_deref()
     }
 
     /// Makes a new signing key now; older ones verify until their tokens have expired.

@@ -8,8 +8,10 @@ use homerun_model::iam::Principal;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
+use super::oidc::Endpoints;
 use super::tokens::{self, Claims};
 
 /// Signatures that are accepted: no shared secrets, no `none`.
@@ -19,6 +21,8 @@ const ALGORITHMS: [Algorithm; 6] =
 const KEYS_FRESH: Duration = Duration::from_secs(3600);
 /// Least time between two tries to read them.
 const KEYS_RETRY: Duration = Duration::from_secs(30);
+/// Longest answer that is read, in bytes.
+const ANSWER_MAX: usize = 1 << 20;
 /// Longest that reading them may take.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Domains of principals that only the local issuer speaks for.
@@ -36,6 +40,57 @@ pub struct IssuerConfig {
     /// `/.well-known/openid-configuration`.
     #[serde(default)]
     pub jwks_file: Option<PathBuf>,
+    /// The client that the console is registered as; with it, people sign in to the console by this issuer.
+    #[serde(default)]
+    pub client_id: Option<String>,
+    /// A file with the client's secret; without it the client is a public one.
+    #[serde(default)]
+    pub client_secret_file: Option<PathBuf>,
+    /// What the console calls the issuer; its address where absent.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// The console as a client of an issuer.
+pub(super) struct Client<'a>(&'a IssuerConfig, &'a str);
+
+impl<'a> Client<'a> {
+    /// What the issuer is called.
+    pub(super) fn name(&self) -> &'a str {
+        self.0.name.as_deref().unwrap_or(&self.0.issuer)
+    }
+
+    /// The client's id.
+    pub(super) fn id(&self) -> &'a str {
+        self.1
+    }
+
+    async fn secret(&self) -> Result<Option<String>, ProviderError> {
+        let Some(path) = &self.0.client_secret_file else { return Ok(None) };
+        let secret = tokio::fs::read_to_string(path).await.map_err(ProviderError::Secret)?;
+        Ok(Some(secret.trim().to_owned()))
+    }
+}
+
+/// Why an issuer does not do its part in signing somebody in.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// The client's secret cannot be read.
+    #[error("the file with the client's secret cannot be read")]
+    Secret(#[source] std::io::Error),
+    /// It cannot be asked.
+    #[error("it cannot be asked")]
+    Http(#[source] reqwest::Error),
+    /// It refuses, or answers what it must not.
+    #[error("it answers {status} where {what} was expected: {body}")]
+    Answer {
+        /// The status.
+        status: u16,
+        /// What was asked for.
+        what: &'static str,
+        /// The beginning of what it says.
+        body: String,
+    },
 }
 
 /// A trusted issuer and its keys.
@@ -96,6 +151,49 @@ impl External {
         self.config.audiences.iter().any(|own| own == audience)
     }
 
+    /// The console as its client, if it is one.
+    pub(super) fn client(&self) -> Option<Client<'_>> {
+        self.config.client_id.as_deref().map(|id| Client(&self.config, id))
+    }
+
+    /// Where people sign in, and where codes are changed for tokens.
+    pub(super) async fn endpoints(&self) -> Result<Endpoints, ProviderError> {
+        let base = self.config.issuer.trim_end_matches('/');
+        let request = self.http.get(format!("{base}/.well-known/openid-configuration"));
+        ask(request, "its OpenID configuration").await
+    }
+
+    /// Changes a code for the identity token that it stands for.
+    pub(super) async fn exchange(
+        &self,
+        client: &Client<'_>,
+        code: &str,
+        verifier: &str,
+        redirect_uri: &str,
+    ) -> Result<String, ProviderError> {
+        #[derive(Deserialize)]
+        struct Tokens {
+            id_token: String,
+        }
+        let endpoints = self.endpoints().await?;
+        let body = form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", redirect_uri)
+            .append_pair("code_verifier", verifier)
+            .append_pair("client_id", client.id())
+            .finish();
+        let mut request = self.http.post(endpoints.token_endpoint).body(body);
+        request =
+            request.header("content-type", "application/x-www-form-urlencoded").header("accept", "application/json");
+        if let Some(secret) = client.secret().await? {
+            // Each is encoded as in a form, before both are as in HTTP's basic authentication (RFC 6749, 2.3.1).
+            let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            request = request.basic_auth(encode(client.id()), Some(encode(&secret)));
+        }
+        Ok(ask::<Tokens>(request, "an identity token").await?.id_token)
+    }
+
     async fn key(&self, kid: Option<&str>) -> Option<DecodingKey> {
         let mut state = self.keys.lock().await;
         let fresh = state.fetched.is_some_and(|at| at.elapsed() < KEYS_FRESH);
@@ -130,6 +228,22 @@ impl External {
         let response = request.send().await.and_then(reqwest::Response::error_for_status).map_err(KeysError::Http)?;
         response.json().await.map_err(KeysError::Http)
     }
+}
+
+/// Sends a request whose answer is JSON.
+async fn ask<T: DeserializeOwned>(request: reqwest::RequestBuilder, what: &'static str) -> Result<T, ProviderError> {
+    let mut response = request.timeout(KEYS_TIMEOUT).send().await.map_err(ProviderError::Http)?;
+    let (status, mut body) = (response.status(), Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(ProviderError::Http)?
+        && body.len() < ANSWER_MAX
+    {
+        body.extend_from_slice(&chunk);
+    }
+    let read = if status.is_success() { serde_json::from_slice(&body).ok() } else { None };
+    read.ok_or_else(|| {
+        let body = String::from_utf8_lossy(&body).chars().take(200).collect();
+        ProviderError::Answer { status: status.as_u16(), what, body }
+    })
 }
 
 /// The principal that claims speak of: whoever has the email. Names that are the local issuer's to

@@ -46,7 +46,7 @@ impl Auth {
         }
     }
 
-    fn begin_session(&self, known: &Known) -> Result<(String, Timestamp), StoreError> {
+    pub(super) fn begin_session(&self, known: &Known) -> Result<(String, Timestamp), StoreError> {
         let now = self.clock.now();
         let expires_at = match known.expires.and_then(|expires| DateTime::from_timestamp(expires, 0)) {
             Some(expires) => expires.min(now + LONGEST),

@@ -160,6 +160,9 @@ async fn s13_an_external_issuer_is_believed_about_people_of_its_own() {
         issuer: "http://other.test".to_owned(),
         audiences: vec!["homerun".to_owned()],
         jwks_file: Some(jwks_file),
+        client_id: None,
+        client_secret_file: None,
+        name: None,
     }];
     let auth = house.open();
     assert_eq!(auth.caller(&for_api).await.map(|caller| caller.principal), Some(ann()));

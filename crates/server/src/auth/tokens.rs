@@ -20,6 +20,12 @@ pub struct Claims {
     /// Whether the issuer knows that the email is theirs.
     #[serde(default)]
     pub email_verified: Option<bool>,
+    /// Of an identity token, the sign-in that it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+    /// Of an identity token, the client that asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azp: Option<String>,
     /// When it was made, in seconds since 1970.
     #[serde(default)]
     pub iat: i64,
@@ -64,6 +70,8 @@ impl Claims {
             aud: Audience::One(audience.to_owned()),
             email: Some(email),
             email_verified: Some(true),
+            nonce: None,
+            azp: None,
             iat: now.timestamp(),
             exp: now.timestamp() + lifetime_seconds,
             nbf: None,

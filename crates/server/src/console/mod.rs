@@ -82,6 +82,8 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>) -> Router {
         .route("/-/language", get(lang::switch))
         .route("/-/project", get(visit::switch_project))
         .route("/-/sign-in", get(sign_in::page).post(sign_in::submit))
+        .route("/-/sign-in/with/{provider}", get(sign_in::oidc::begin))
+        .route("/-/sign-in/back", get(sign_in::oidc::finish))
         .route("/-/sign-out", post(sign_in::sign_out))
         .fallback(failure::no_such_page)
         .layer(axum::middleware::from_fn(failure::explain))

@@ -15,6 +15,12 @@ sign-in-title = Sign in to homerun
 sign-in-token = Access token
 sign-in-how = This prints one, on homerun's machine:
 sign-in-wrong = This token is not valid, or has expired. Print a new one and try again.
+sign-in-with = Sign in with { $name }
+sign-in-refused = You were not signed in: { $why }
+sign-in-not-begun = This sign-in was not begun in this browser, has ended already or took longer than ten minutes. Please begin again.
+sign-in-provider-fails = The provider cannot be reached or does not answer as it should. homerun's own log says more.
+sign-in-token-bad = The provider's token was not accepted: { $why }.
+sign-in-unknown-host = To sign in by a provider from another machine, the setting console_url of [auth] must say where the console is.
 
 ## When something fails
 error-title = This page cannot be shown

@@ -15,6 +15,12 @@ sign-in-title = homerun にログイン
 sign-in-token = アクセス トークン
 sign-in-how = homerun を実行しているマシンで、次のコマンドを使うと表示されます:
 sign-in-wrong = このトークンは無効か、有効期限が切れています。新しいトークンを表示して、もう一度お試しください。
+sign-in-with = { $name } でログイン
+sign-in-refused = ログインできませんでした: { $why }
+sign-in-not-begun = このログインはこのブラウザで開始されたものではないか、すでに完了しているか、10 分以上経過しています。もう一度やり直してください。
+sign-in-provider-fails = プロバイダに接続できないか、応答が正しくありません。詳細は homerun のログをご覧ください。
+sign-in-token-bad = プロバイダのトークンを受け付けられませんでした: { $why }
+sign-in-unknown-host = 別のマシンからプロバイダでログインするには、[auth] の console_url にコンソールのアドレスを設定する必要があります。
 
 ## うまくいかないとき
 error-title = このページは表示できません

@@ -1,9 +1,12 @@
 //! Signing in and out.
 
+pub(super) mod oidc;
+
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use homerun_api::error::ApiError;
+use homerun_model::Timestamp;
 use http::{HeaderMap, StatusCode, header};
 use maud::html;
 use serde::Deserialize;
@@ -31,11 +34,11 @@ pub(super) fn redirect(here: &str) -> Response {
 }
 
 /// The page that asks for a token.
-pub(super) async fn page(headers: HeaderMap, Query(next): Query<Next>) -> Response {
-    form(Lang::of(&headers), &next.next, false)
+pub(super) async fn page(State(console): State<Console>, headers: HeaderMap, Query(next): Query<Next>) -> Response {
+    form(&console, Lang::of(&headers), &next.next, false)
 }
 
-fn form(lang: Lang, next: &str, wrong: bool) -> Response {
+fn form(console: &Console, lang: Lang, next: &str, wrong: bool) -> Response {
     let title = lang.t("sign-in");
     let here = redirect_path(next);
     let body = html! {
@@ -49,6 +52,7 @@ fn form(lang: Lang, next: &str, wrong: bool) -> Response {
                 p .hint #how { (lang.t("sign-in-how")) " " code { "homerun auth print-access-token" } }
                 button .primary type="submit" { (title) }
             }
+            (oidc::buttons(console, lang, next))
             (layout::languages(lang, &here))
         }
     };
@@ -76,11 +80,16 @@ pub(super) async fn submit(
     let begun = console.auth.sign_in(token.unwrap_or_default().trim()).await;
     let begun = begun.map_err(|error| ApiError::Internal(format!("the session cannot be kept: {error}")))?;
     let Some((secret, expires_at)) = begun else {
-        return Ok(form(lang, &next.next, true));
+        return Ok(form(&console, lang, &next.next, true));
     };
-    let seconds = (expires_at - console.platform.clock.now()).num_seconds().max(1);
-    let cookie = format!("{COOKIE}={secret}; Path=/console; Max-Age={seconds}; HttpOnly; SameSite=Lax");
+    let cookie = session_cookie(&console, &secret, expires_at);
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to(back(&next.next))).into_response())
+}
+
+/// The cookie that holds a session's secret for as long as the session is good.
+fn session_cookie(console: &Console, secret: &str, expires_at: Timestamp) -> String {
+    let seconds = (expires_at - console.platform.clock.now()).num_seconds().max(1);
+    format!("{COOKIE}={secret}; Path=/console; Max-Age={seconds}; HttpOnly; SameSite=Lax")
 }
 
 /// Whether a form comes from a page of this console, as far as the browser says: another site must not sign visitors

@@ -1,0 +1,189 @@
+//! Signing in to the console by an OpenID Connect provider. Another homerun's local issuer signs for it.
+
+mod common;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::Stack;
+use common::browser::Browser;
+use homerun_server::auth::IssuerConfig;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+/// A provider that signs in ann@example.com, or answers as it is told to.
+#[derive(Clone)]
+struct Provider {
+    base: String,
+    /// In PKCS #8.
+    key: Arc<Vec<u8>>,
+    /// Claims besides the good ones.
+    change: Arc<Mutex<Value>>,
+    /// What the token endpoint was sent, and its `Authorization`.
+    seen: Arc<Mutex<Vec<(HashMap<String, String>, String)>>>,
+    nonce: Arc<Mutex<String>>,
+}
+
+impl Provider {
+    async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let change = Arc::new(Mutex::new(json!({})));
+        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
+        let key = Arc::new(key.as_ref().to_vec());
+        let provider = Self { base, key, change, seen: Arc::default(), nonce: Arc::default() };
+        let router = Router::new()
+            .route("/.well-known/openid-configuration", get(configuration))
+            .route("/keys", get(keys))
+            .route("/token", post(token))
+            .with_state(provider.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        provider
+    }
+
+    fn change(&self, claims: Value) {
+        *self.change.lock().unwrap() = claims;
+    }
+
+    /// What homerun does, and how the provider sends the browser back.
+    async fn sign_in(&self, browser: &mut Browser, code: &str) -> String {
+        let page = browser.get("/console/-/sign-in?next=/console/demo/services").await;
+        assert!(page.words().contains("Sign in with Example"), "{}", page.words());
+        let page = browser.get("/console/-/sign-in/with/0?next=/console/demo/services").await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.words());
+        let asked = query(page.location());
+        assert!(page.location().starts_with(&format!("{}/authorize?", self.base)), "{}", page.location());
+        assert_eq!((asked["response_type"].as_str(), asked["client_id"].as_str()), ("code", "console"));
+        assert_eq!(asked["code_challenge_method"], "S256");
+        assert!(asked["scope"].split(' ').any(|scope| scope == "openid"));
+        *self.nonce.lock().unwrap() = asked["nonce"].clone();
+        format!("/console/-/sign-in/back?code={code}&state={}", asked["state"])
+    }
+}
+
+fn query(address: &str) -> HashMap<String, String> {
+    let (_, query) = address.split_once('?').expect("a query");
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+}
+
+async fn configuration(State(provider): State<Provider>) -> Json<Value> {
+    let base = &provider.base;
+    Json(json!({
+        "issuer": base, "authorization_endpoint": format!("{base}/authorize"),
+        "token_endpoint": format!("{base}/token"), "jwks_uri": format!("{base}/keys"),
+    }))
+}
+
+async fn keys(State(provider): State<Provider>) -> Json<Value> {
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &provider.key).unwrap();
+    // Uncompressed: a byte that says so, and both coordinates.
+    let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+    let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+    Json(json!({"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": "1", "x": x, "y": y}]}))
+}
+
+async fn token(State(provider): State<Provider>, headers: HeaderMap, body: String) -> Response {
+    let form: HashMap<String, String> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+    let authorization = headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
+    provider.seen.lock().unwrap().push((form.clone(), authorization));
+    if form["code"] == "broken" {
+        return (StatusCode::BAD_REQUEST, "<html>invalid_grant").into_response();
+    }
+    let now = chrono::Utc::now().timestamp();
+    let mut claims = json!({
+        "iss": provider.base, "sub": "17", "aud": "console", "iat": now, "exp": now + 300,
+        "nonce": *provider.nonce.lock().unwrap(), "email": "ann@example.com", "email_verified": true,
+    });
+    for (name, value) in provider.change.lock().unwrap().as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    let header = Header { kid: Some("1".to_owned()), ..Header::new(Algorithm::ES256) };
+    let key = EncodingKey::from_ec_der(&provider.key);
+    Json(json!({"id_token": jsonwebtoken::encode(&header, &claims, &key).unwrap(), "token_type": "Bearer"}))
+        .into_response()
+}
+
+async fn stack(provider: &Provider) -> Stack {
+    let stack = Stack::start_with("none", |config| {
+        let secret = config.data_dir.join("client-secret");
+        std::fs::write(&secret, "a b\n").unwrap();
+        config.auth.issuers = vec![IssuerConfig {
+            issuer: provider.base.clone(),
+            audiences: Vec::new(),
+            jwks_file: None,
+            client_id: Some("console".to_owned()),
+            client_secret_file: Some(secret),
+            name: Some("Example".to_owned()),
+        }];
+    })
+    .await;
+    stack.grant("", "roles/run.viewer", "user:ann@example.com").await;
+    stack
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_people_sign_in_by_a_provider_once_and_go_on_where_they_were() {
+    let provider = Provider::start().await;
+    let stack = stack(&provider).await;
+    let mut browser = Browser::new(&stack);
+    let back = provider.sign_in(&mut browser, "good").await;
+    let mut other = Browser::new(&stack);
+    let page = other.get(&back).await;
+    assert!(page.words().contains("was not begun in this browser"), "{}", page.words());
+    let page = browser.get(&back).await;
+    assert_eq!((page.status, page.location()), (StatusCode::SEE_OTHER, "/console/demo/services"), "{}", page.words());
+    let page = browser.get("/console/demo/services").await;
+    assert!(page.words().contains("ann@example.com"), "{}", page.words());
+    let (sent, authorization) = provider.seen.lock().unwrap()[0].clone();
+    assert_eq!((sent["grant_type"].as_str(), sent["code"].as_str()), ("authorization_code", "good"));
+    assert!(sent["redirect_uri"].ends_with("/console/-/sign-in/back") && sent["code_verifier"].len() >= 43, "{sent:?}");
+    assert_eq!(authorization, "Basic Y29uc29sZTphK2I=", "console:a+b");
+    let again = browser.get(&back).await;
+    assert!(again.words().contains("was not begun in this browser"), "a code is good once: {}", again.words());
+    assert_eq!(provider.seen.lock().unwrap().len(), 1);
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_nobody_is_signed_in_by_a_token_that_is_not_theirs() {
+    let provider = Provider::start().await;
+    let stack = stack(&provider).await;
+    for (change, message) in [
+        (json!({"nonce": "another"}), "another sign-in"),
+        (json!({"aud": "another"}), "another client"),
+        (json!({"email_verified": false}), "not verified"),
+        (json!({"email": "owner@homerun.local"}), "not the provider's"),
+        (json!({"exp": 1}), "time is wrong"),
+        (json!({"iss": "http://elsewhere"}), "issuer or time"),
+    ] {
+        provider.change(change.clone());
+        let mut browser = Browser::new(&stack);
+        let back = provider.sign_in(&mut browser, "good").await;
+        let page = browser.get(&back).await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST, "{change}");
+        assert!(page.words().contains(message), "{change}: {}", page.words());
+        assert!(!browser.cookies.contains_key("homerun_session"), "{change}");
+    }
+    provider.change(json!({}));
+    let mut browser = Browser::new(&stack);
+    let back = provider.sign_in(&mut browser, "broken").await;
+    let page = browser.get(&back).await;
+    assert!(page.words().contains("does not answer as it should"), "{}", page.words());
+    let page = browser.get("/console/-/sign-in/back?error=access_denied&error_description=%3Cb%3ENo").await;
+    assert!(page.words().contains("You were not signed in: &lt;b&gt;No"), "{}", page.words());
+    let foreign = [("host", "homerun.example.com")];
+    let page = browser.send(reqwest::Method::GET, "/console/-/sign-in/with/0", None, &foreign).await;
+    assert!(page.words().contains("console_url"), "{}", page.words());
+    assert_eq!(browser.get("/console/-/sign-in/with/7").await.status, StatusCode::NOT_FOUND);
+    stack.end().await;
+}
