@@ -7,6 +7,8 @@ use std::time::Duration;
 use common::browser::Browser;
 use common::{SERVICES, Stack, service};
 use futures_util::StreamExt as _;
+use homerun_model::names::Project;
+use homerun_server::store::StoredProject;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -236,6 +238,84 @@ async fn g23_services_are_not_shown_while_the_api_is_disabled() {
         assert_eq!(page.status, StatusCode::FORBIDDEN, "{path}: {}", page.words());
         assert!(page.words().contains("run.googleapis.com"), "{}", page.words());
     }
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g22_who_has_a_role_in_another_project_alone_begins_there_and_is_offered_what_it_allows() {
+    let stack = Stack::start("none").await;
+    let project = Project { id: "other".into(), number: 7 };
+    let enabled_apis = ["run.googleapis.com".to_owned()].into();
+    stack.up.platform.store.ensure_project(&StoredProject { project, enabled_apis, created_at: None }).unwrap();
+    let policy = json!({"policy": {"bindings": [{"role": "roles/run.viewer", "members": ["user:ann@example.com"]}]}});
+    let (status, body) = stack.call(Method::POST, "/v1/projects/other:setIamPolicy", Some(policy)).await;
+    assert_eq!(status, StatusCode::OK, "{body:#}");
+    let mut ann = Browser::signed_in(&stack, &stack.access("ann@example.com").await).await;
+    assert_eq!(ann.get("/console").await.location(), "/console/other/services");
+    let words = ann.get("/console/other/services").await.words();
+    assert!(words.contains("GPUs") && !words.contains("Quotas") && !words.contains("Activity"), "{words}");
+    let page = ann.get(LIST).await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    assert!(page.words().contains("ann@example.com Sign out"), "a way on: {}", page.words());
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_nothing_that_is_sent_brings_the_console_down() {
+    let stack = Stack::start("none").await;
+    let mut browser = Browser::signed_in(&stack, &stack.token).await;
+    let new = "/console/demo/services/new";
+    let page = browser.get(new).await;
+    let deep = format!("spec.template.metadata.labels{}", ".a".repeat(4000));
+    let answer = browser.submit(&page, new, &[(&deep, "x"), ("do", "refresh")]).await;
+    assert_eq!(answer.status, StatusCode::OK, "what is no field is ignored");
+    let many: Vec<(&str, &str)> = std::iter::repeat_n(("box", "x"), 6000).collect();
+    let answer = browser.submit(&page, new, &many).await;
+    assert!(answer.words().contains("A form has at most 5000 fields"), "{}", answer.words());
+    let large = "x".repeat(3 << 20);
+    let answer = browser.submit(&page, new, &[("box", &large)]).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answer.words().contains("This page cannot be shown"), "{}", answer.words());
+    for (path, status) in [
+        ("/console/demo/services?page=x", StatusCode::BAD_REQUEST),
+        ("/console/-/sign-out", StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.words().contains("This page cannot be shown"), "{path}: {}", answer.words());
+    }
+    let year_one = "/console/demo/usage?period=dates&from=0001-01-01&to=2026-11-26";
+    assert!(browser.get(year_one).await.text.len() < 200_000, "a plot has a bound");
+    assert_eq!(browser.get("/console/").await.location(), "/console");
+    let events = [("accept", "text/event-stream")];
+    for form in ["/console/-/sign-in", new] {
+        let answer = browser.send(Method::GET, form, None, &events).await;
+        assert!(answer.text.contains("</html>"), "{form} is no stream");
+    }
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_a_form_that_outlives_its_session_is_sent_again_after_signing_in() {
+    let stack = Stack::start("none").await;
+    let mut browser = Browser::signed_in(&stack, &stack.token).await;
+    let new = "/console/demo/services/new";
+    let page = browser.get(new).await;
+    browser.cookies.clear();
+    let fields = [("metadata.name", "hello"), ("do", "refresh")];
+    let ended = browser.submit(&page, new, &fields).await;
+    assert_eq!(ended.status, StatusCode::UNAUTHORIZED);
+    assert!(ended.words().contains("nothing that you have filled in is lost"), "{}", ended.words());
+    browser.cookies = Browser::signed_in(&stack, &stack.token).await.cookies;
+    let again = browser.submit(&page, new, &fields).await;
+    assert_eq!(again.status, StatusCode::OK, "the form is good in the next session: {}", again.words());
+    browser.cookies = Browser::signed_in(&stack, &stack.access("ann@example.com").await).await.cookies;
+    stack.grant("", "roles/run.admin", "user:ann@example.com").await;
+    let other = browser.submit(&page, new, &fields).await;
+    assert_eq!(other.status, StatusCode::BAD_REQUEST, "but not somebody else's");
+    browser.cookies.clear();
+    let out = browser.submit(&page, "/console/-/sign-out", &[]).await;
+    assert_eq!(out.location(), "/console/-/sign-in");
     stack.end().await;
 }
 

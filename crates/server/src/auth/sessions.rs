@@ -1,6 +1,6 @@
 //! Sessions of the console: a secret in a cookie instead of a token in a header.
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta};
@@ -55,12 +55,19 @@ impl Auth {
         let secret = ids::secret();
         let session = Session {
             email: known.caller.email().to_owned(),
-            form_secret: ids::secret(),
+            form_secret: self.form_secret(known.caller.email()),
             expires_at,
             owners_token: known.caller.owner.then(|| hash(&self.token)),
         };
         self.store.add_session(&hash(&secret), &session, now)?;
         Ok((secret, expires_at))
+    }
+
+    /// What somebody's forms send back. It is the same in all of their sessions, so that a form that was filled in during
+    /// one can be sent in the next.
+    fn form_secret(&self, email: &str) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.token.as_bytes());
+        URL_SAFE_NO_PAD.encode(hmac::sign(&key, format!("forms of {email}").as_bytes()))
     }
 
     /// Who is signed in by a session's secret. A service account that is gone or disabled is nobody, and so is the

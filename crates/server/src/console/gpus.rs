@@ -20,7 +20,9 @@ pub(super) async fn page(visit: Visit) -> Result<Response, Failure> {
     let content = html! {
         div .heading {
             h1 { (title) }
-            div .actions { a .button href=(visit.path("quotas")) { (lang.t("quotas")) } }
+            @if visit.may(Section::Quotas.needs()) {
+                div .actions { a .button href=(visit.path("quotas")) { (lang.t("quotas")) } }
+            }
         }
         @if all.is_empty() {
             div .empty.card {

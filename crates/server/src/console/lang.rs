@@ -80,6 +80,7 @@ impl Lang {
             Self::Ja => &JAPANESE,
         };
         let Some(pattern) = bundle.get_message(id).and_then(|message| message.value()) else {
+            debug_assert!(false, "the text {id} of the console is missing in {}", self.code());
             tracing::error!(id, language = self.code(), "a text of the console is missing");
             return Cow::Owned(id.to_owned());
         };

@@ -26,6 +26,18 @@ const SECTIONS: [(Section, &str, &str); 5] = [
     (Section::Activity, "activity", "nav-activity"),
 ];
 
+impl Section {
+    /// What seeing it needs, on the project.
+    pub(super) fn needs(self) -> &'static str {
+        match self {
+            Self::Services | Self::Gpus => "run.services.list",
+            Self::Quotas => "cloudquotas.quotas.get",
+            Self::Usage => crate::app::usage::READ,
+            Self::Activity => "logging.logEntries.list",
+        }
+    }
+}
+
 /// A page's title and content.
 pub(super) struct Page {
     /// Its title.
@@ -44,11 +56,30 @@ impl Page {
         let body = html! {
             a .skip href="#main" { (visit.lang.t("skip-to-content")) }
             (header(visit))
-            (navigation(visit, self.section))
+            (navigation(visit, Some(self.section)))
             main #main data-live[self.live] { (self.content) }
         };
-        document(visit.lang, &self.title, &body).into_response()
+        let mut response = document(visit.lang, &self.title, &body).into_response();
+        if self.live {
+            response.extensions_mut().insert(Live);
+        }
+        response
     }
+}
+
+/// Marks a page that may be followed ([`super::live`]).
+#[derive(Debug, Clone)]
+pub(super) struct Live;
+
+/// A page that belongs to no entry of the navigation.
+pub(super) fn bare(visit: &Visit, title: &str, content: &Markup) -> Html<String> {
+    let body = html! {
+        a .skip href="#main" { (visit.lang.t("skip-to-content")) }
+        (header(visit))
+        (navigation(visit, None))
+        main #main { (content) }
+    };
+    document(visit.lang, title, &body)
 }
 
 /// A whole document.
@@ -106,7 +137,7 @@ fn header(visit: &Visit) -> Markup {
                         option value=(project) selected[project == visit.project.id] { (project) }
                     }
                 }
-                noscript { button type="submit" { (lang.t("go")) } }
+                button type="submit" { (lang.t("go")) }
             }
             (languages(lang, &visit.here))
             form .who method="post" action="/console/-/sign-out" {
@@ -118,13 +149,13 @@ fn header(visit: &Visit) -> Markup {
     }
 }
 
-fn navigation(visit: &Visit, current: Section) -> Markup {
+fn navigation(visit: &Visit, current: Option<Section>) -> Markup {
     html! {
         nav .side aria-label=(visit.lang.t("nav")) {
             ul {
-                @for (section, below, name) in SECTIONS {
+                @for (section, below, name) in SECTIONS.into_iter().filter(|(section, ..)| visit.may(section.needs())) {
                     li {
-                        a href=(visit.path(below)) aria-current=[(section == current).then_some("page")] {
+                        a href=(visit.path(below)) aria-current=[(Some(section) == current).then_some("page")] {
                             (visit.lang.t(name))
                         }
                     }

@@ -14,9 +14,10 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Console;
+use super::layout::Live;
 
 /// Longest time until a change shows.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -27,14 +28,24 @@ const RATE: usize = 64 << 10;
 /// Largest page that is read, in bytes.
 const LARGEST: usize = 16 << 20;
 
-/// Answers a request for an event stream, and leaves others alone.
+/// Pages that are followed at a time, of all visitors together.
+pub(super) const MOST: usize = 500;
+
+/// Answers a request for an event stream of a live page, and leaves others alone.
 pub(super) async fn stream(State(console): State<Console>, request: Request, next: Next) -> Response {
     if request.method() != Method::GET || !wants_events(request.headers()) {
         return next.run(request).await;
     }
+    let Ok(permit) = console.followers.clone().try_acquire_owned() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
     let (parts, _) = request.into_parts();
     let changes = console.platform.backend.changes();
-    let watcher = Watcher { parts, next, changes, last: None, over: false };
+    let mut watcher = Watcher { parts, next, changes, first: None, last: None, over: false, _permit: permit };
+    watcher.first = match watcher.look().await {
+        Ok(content) => Some(content),
+        Err(response) => return response,
+    };
     let events = stream::unfold(watcher, |mut watcher| async move {
         let event = watcher.next_event().await?;
         Some((Ok::<_, Infallible>(event), watcher))
@@ -50,12 +61,15 @@ struct Watcher {
     parts: Parts,
     next: Next,
     changes: watch::Receiver<u64>,
+    /// The content that is sent first.
+    first: Option<String>,
     last: Option<String>,
     over: bool,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Watcher {
-    /// Waits until the page has changed. The first event is its content as it is.
+    /// Waits until the page has changed. The first event is its content as it was at first.
     async fn next_event(&mut self) -> Option<Event> {
         while !self.over {
             if let Some(last) = &self.last {
@@ -64,7 +78,11 @@ impl Watcher {
                 // Not every change is the backend's, and how it ended does not matter.
                 let _ = tokio::time::timeout(LONGEST.saturating_sub(sent), self.changes.changed()).await;
             }
-            let Some(content) = self.look().await else {
+            let found = match self.first.take() {
+                Some(first) => Ok(first),
+                None => self.look().await,
+            };
+            let Ok(content) = found else {
                 self.over = true;
                 return Some(Event::default().event("over").data(""));
             };
@@ -76,15 +94,19 @@ impl Watcher {
         None
     }
 
-    /// The page's content; `None` if there is none for this visitor.
-    async fn look(&self) -> Option<String> {
+    /// The page's content.
+    ///
+    /// # Errors
+    /// What is answered instead, if there is none for this visitor or it is not live.
+    async fn look(&self) -> Result<String, Response> {
         let response = self.next.clone().run(Request::from_parts(self.parts.clone(), Body::empty())).await;
-        if response.status() != StatusCode::OK {
-            return None;
+        if response.status() != StatusCode::OK || response.extensions().get::<Live>().is_none() {
+            return Err(response);
         }
-        let page = axum::body::to_bytes(response.into_body(), LARGEST).await.ok()?;
-        let page = String::from_utf8(page.to_vec()).ok()?;
-        content(&page).map(str::to_owned)
+        let page = axum::body::to_bytes(response.into_body(), LARGEST).await.ok();
+        let page = page.and_then(|page| String::from_utf8(page.to_vec()).ok());
+        let content = page.as_deref().and_then(content).map(str::to_owned);
+        content.ok_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
 }
 

@@ -26,11 +26,12 @@ mod words;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, header};
+use tokio::sync::Semaphore;
 use tower_http::compression::CompressionLayer;
 
 use crate::auth::Auth;
@@ -41,6 +42,8 @@ use crate::platform::Platform;
 pub struct Console {
     platform: Arc<Platform>,
     auth: Arc<Auth>,
+    /// One for each page that may be followed at a time.
+    followers: Arc<Semaphore>,
 }
 
 /// Nothing from elsewhere, no script or style but the console's own files, no frame around it.
@@ -49,10 +52,10 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// Every path of the console.
 pub fn router(platform: Arc<Platform>, auth: Arc<Auth>) -> Router {
-    let console = Console { platform, auth };
+    let console = Console { platform, auth, followers: Arc::new(Semaphore::new(live::MOST)) };
     let of_service = "/{project}/services/{region}/{service}";
     let pages = Router::new()
-        .route("/", get(home))
+        .route("/", get(visit::home))
         .route("/{project}", get(visit::project_home))
         .route("/{project}/services", get(services::list))
         .route("/{project}/services/new", get(deploy::new).post(deploy::create))
@@ -86,20 +89,16 @@ pub fn router(platform: Arc<Platform>, auth: Arc<Auth>) -> Router {
         .route("/-/sign-in/back", get(sign_in::oidc::finish))
         .route("/-/sign-out", post(sign_in::sign_out))
         .fallback(failure::no_such_page)
-        .layer(axum::middleware::from_fn(failure::explain))
+        .layer(axum::middleware::from_fn_with_state(console.clone(), failure::explain))
         .layer(axum::middleware::from_fn_with_state(console.clone(), live::stream))
         .route("/-/static/{version}/{file}", get(assets::serve))
         .layer(axum::middleware::from_fn(secure))
         .layer(CompressionLayer::new());
     Router::new()
         .nest("/console", pages)
+        .route("/console/", get(|| async { Redirect::temporary("/console") }))
         .route("/", get(|| async { Redirect::temporary("/console") }))
         .with_state(console)
-}
-
-async fn home(State(console): State<Console>) -> Response {
-    let project = &console.platform.config.project.id;
-    Redirect::to(&format!("/console/{project}/services")).into_response()
 }
 
 /// The headers that keep a page the console's own.

@@ -7,7 +7,7 @@ use homerun_api::error::ApiError;
 use homerun_model::iam::Resource;
 use homerun_model::names::{Project, ProjectId, Region, ServiceKey, ServiceName};
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 use serde::Deserialize;
 
 use super::Console;
@@ -81,6 +81,14 @@ impl Visit {
         audit::during(record, work).await
     }
 
+    /// A visit by whoever is signed in, to no project in particular.
+    pub(super) fn anywhere(console: &Console, headers: &HeaderMap, here: String) -> Option<Self> {
+        let signed_in = signed_in(console, headers)?;
+        let project = console.platform.config.default_project();
+        let (lang, offset) = (Lang::of(headers), offset(headers));
+        Some(Self { console: console.clone(), signed_in, lang, offset, here, project })
+    }
+
     /// The projects that the visitor may choose from.
     pub(super) fn projects(&self) -> Vec<ProjectId> {
         let all = self.platform().store.projects().unwrap_or_default();
@@ -89,6 +97,11 @@ impl Visit {
         };
         all.into_iter().filter(may).map(|project| project.project.id).collect()
     }
+}
+
+/// Who is signed in by a request's cookie.
+fn signed_in(console: &Console, headers: &HeaderMap) -> Option<SignedIn> {
+    cookie(headers, sign_in::COOKIE).and_then(|secret| console.auth.session(&secret))
 }
 
 #[derive(Deserialize)]
@@ -103,9 +116,8 @@ impl FromRequestParts<Console> for Visit {
         // Of a nested router's request, `uri` is only the part below.
         let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |OriginalUri(uri)| uri);
         let here = uri.path_and_query().map_or("/console", |path| path.as_str()).to_owned();
-        let signed_in = cookie(&parts.headers, sign_in::COOKIE).and_then(|secret| console.auth.session(&secret));
-        let Some(signed_in) = signed_in else {
-            return Err(sign_in::redirect(&here));
+        let Some(signed_in) = signed_in(console, &parts.headers) else {
+            return Err(if parts.method == Method::GET { sign_in::redirect(&here) } else { sign_in::ended(parts) });
         };
         let lang = Lang::of(&parts.headers);
         let segments = Path::<Segments>::from_request_parts(parts, console).await;
@@ -129,8 +141,11 @@ impl Posted {
     /// # Errors
     /// `PermissionDenied` where it does not have what the console's own forms have.
     pub(super) fn read(visit: &Visit, body: &[u8]) -> Result<Self, Failure> {
-        let fields: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
-        let posted = Self(fields);
+        if form_urlencoded::parse(body).nth(MOST_FIELDS).is_some() {
+            let message = visit.lang.with("error-form-large", [("most", MOST_FIELDS)]);
+            return Err(Failure(ApiError::FailedPrecondition(message)));
+        }
+        let posted = Self(form_urlencoded::parse(body).into_owned().collect());
         if visit.signed_in.has_sent(posted.get(FORM_SECRET).unwrap_or_default()) {
             return Ok(posted);
         }
@@ -142,6 +157,9 @@ impl Posted {
         self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 }
+
+/// Most fields of a form: the largest service has some thousand.
+const MOST_FIELDS: usize = 5000;
 
 /// The field that proves a form to be the console's own.
 pub(super) const FORM_SECRET: &str = "form-secret";
@@ -161,8 +179,15 @@ fn offset(headers: &HeaderMap) -> FixedOffset {
 
 /// Where to go on, if that is a page of the console.
 pub(super) fn back(next: &str) -> &str {
-    let fine = (next == "/console" || next.starts_with("/console/")) && !next.contains(['\\', '\r', '\n']);
+    let below = next == "/console" || next.starts_with("/console/");
+    let fine = below && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if fine { next } else { "/console" }
+}
+
+/// The first page of the first project that the visitor may see.
+pub(super) async fn home(visit: Visit) -> Response {
+    let project = visit.projects().into_iter().next().unwrap_or_else(|| visit.project.id.clone());
+    Redirect::to(&format!("/console/{project}/services")).into_response()
 }
 
 /// The first page of a project.

@@ -51,8 +51,12 @@ pub(super) fn length(document: &Value, path: &str) -> usize {
     get(document, path).and_then(Value::as_array).map_or(0, Vec::len)
 }
 
+/// Most steps of a path. The deepest field of a service has ten; what is much deeper would fill the stack of whoever
+/// reads or drops it.
+const DEEPEST: usize = 16;
+
 /// Puts a value at a path, and makes the objects and lists on the way there. A path that would leave a hole in a list,
-/// or that leads through something else, is ignored.
+/// that leads through something else, or too deep, is ignored.
 pub(super) fn set(document: &mut Value, path: &str, value: Value) {
     if let Some(place) = place(document, path) {
         *place = value;
@@ -60,7 +64,11 @@ pub(super) fn set(document: &mut Value, path: &str, value: Value) {
 }
 
 fn place<'a>(document: &'a mut Value, path: &str) -> Option<&'a mut Value> {
-    steps(path).into_iter().try_fold(document, |value, step| match step {
+    let steps = steps(path);
+    if steps.len() > DEEPEST {
+        return None;
+    }
+    steps.into_iter().try_fold(document, |value, step| match step {
         Step::Key(key) => {
             if value.is_null() {
                 *value = Value::Object(Map::new());

@@ -66,6 +66,15 @@ fn plots(visit: &Visit, metrics: &Metrics) -> Markup {
     }
 }
 
+/// The buckets that are drawn. One that has just begun is not: what happened in so short a time says little about a whole
+/// bucket.
+fn shown(metrics: &Metrics) -> &[metrics::Bucket] {
+    match metrics.buckets.split_last() {
+        Some((last, others)) if last.length * 3 < metrics.step => others,
+        _ => &metrics.buckets,
+    }
+}
+
 /// What plots over time share.
 struct Frame<'a> {
     visit: &'a Visit,
@@ -77,8 +86,8 @@ struct Frame<'a> {
 impl<'a> Frame<'a> {
     fn of(visit: &'a Visit, metrics: &Metrics, empty: &'static str) -> Self {
         let lang = visit.lang;
-        let times = metrics.buckets.iter().map(|bucket| bucket.time).collect();
-        let end = metrics.buckets.last().map_or(metrics.range.to, |bucket| bucket.time + metrics.step);
+        let times = shown(metrics).iter().map(|bucket| bucket.time).collect();
+        let end = shown(metrics).last().map_or(metrics.range.to, |bucket| bucket.time + metrics.step);
         Self { visit, times, end, texts: [lang.t(empty), lang.t("plot-table"), lang.t("time"), lang.t("none")] }
     }
 
@@ -106,7 +115,7 @@ fn requests(visit: &Visit, metrics: &Metrics) -> Markup {
         let rate = |bucket: &metrics::Bucket| {
             bucket.point.requests[class as usize] as f64 * 1000.0 / bucket.millis().max(1) as f64
         };
-        Series { label, class: class_name, values: metrics.buckets.iter().map(|bucket| Some(rate(bucket))).collect() }
+        Series { label, class: class_name, values: shown(metrics).iter().map(|bucket| Some(rate(bucket))).collect() }
     });
     let whole = metrics.whole();
     let errors = whole.requests[StatusClass::ServerError as usize];
@@ -120,7 +129,7 @@ fn latency(visit: &Visit, metrics: &Metrics) -> Markup {
     let frame = Frame::of(visit, metrics, "plot-no-requests");
     let series = [("p50", "series-1", 500), ("p95", "series-2", 950), ("p99", "series-4", 990)].map(
         |(label, class, thousandths)| {
-            let values = metrics.buckets.iter().map(|bucket| bucket.latency_millis(thousandths)).collect();
+            let values = shown(metrics).iter().map(|bucket| bucket.latency_millis(thousandths)).collect();
             Series { label, class, values }
         },
     );
@@ -146,7 +155,7 @@ fn instances(visit: &Visit, metrics: &Metrics) -> Markup {
         .zip(&labels)
         .map(|((state, _, class), label)| {
             let mean = |bucket: &metrics::Bucket| bucket.point.instances[*state as usize].mean(bucket.millis());
-            Series { label, class, values: metrics.buckets.iter().map(|bucket| Some(mean(bucket))).collect() }
+            Series { label, class, values: shown(metrics).iter().map(|bucket| Some(mean(bucket))).collect() }
         })
         .collect();
     let most = metrics.whole().all_instances.most;
@@ -162,6 +171,9 @@ fn cold_starts(lang: Lang, metrics: &Metrics) -> Markup {
     let texts = Texts { empty: &empty, table: &table, first: &first, none: &none };
     let named = STEPS.iter().zip(&starts.steps).filter(|(_, times)| times.count > 0);
     let labels: Vec<_> = named.map(|(step, times)| (lang.t(step_name(*step)), times)).collect();
+    // Of all starts, also of those without the step: a sandbox is either created or woken. So the parts add up to the
+    // mean of a start.
+    let mean = |micros: u64| micros as f64 / 1000.0 / starts.whole.count.max(1) as f64;
     let parts: Vec<Part<'_>> = labels
         .iter()
         .zip(plot::SERIES)
@@ -172,9 +184,9 @@ fn cold_starts(lang: Lang, metrics: &Metrics) -> Markup {
             most: times.most_millis(),
         })
         .collect();
-    let mean = Unit::Millis.write(starts.whole.mean_millis().unwrap_or(0.0));
+    let whole = Unit::Millis.write(mean(starts.whole.total));
     let count = FluentValue::from(starts.whole.count);
-    let summary = lang.with("plot-starts-summary", [("count", count), ("mean", mean.into())]);
+    let summary = lang.with("plot-starts-summary", [("count", count), ("mean", whole.into())]);
     let headings = [lang.t("mean"), lang.t("longest")];
     plot::steps(&lang.t("cold-starts"), &summary, &parts, [&headings[0], &headings[1]], &texts)
 }
@@ -218,7 +230,11 @@ fn gpus(
         .zip(plot::SERIES.iter().cycle())
         .map(|((device, label), class)| {
             let uses = metrics.device_uses(device);
-            Series { label, class, values: uses.iter().map(|usage| usage.as_ref().and_then(&value)).collect() }
+            Series {
+                label,
+                class,
+                values: uses.iter().take(shown(metrics).len()).map(|usage| usage.as_ref().and_then(&value)).collect(),
+            }
         })
         .collect();
     let means = whole.devices.values().filter_map(&value);

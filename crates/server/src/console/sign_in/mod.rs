@@ -7,6 +7,7 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use homerun_api::error::ApiError;
 use homerun_model::Timestamp;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use maud::html;
 use serde::Deserialize;
@@ -31,6 +32,24 @@ pub(super) struct Next {
 pub(super) fn redirect(here: &str) -> Response {
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", here).finish();
     Redirect::to(&format!("/console/-/sign-in?{query}")).into_response()
+}
+
+/// The answer to a form of somebody whose session has ended: the page can be loaded again after signing in elsewhere,
+/// which sends the form once more. For who wanted to sign out, that is all.
+pub(super) fn ended(parts: &Parts) -> Response {
+    if parts.uri.path() == "/-/sign-out" {
+        return Redirect::to("/console/-/sign-in").into_response();
+    }
+    let lang = Lang::of(&parts.headers);
+    let title = lang.t("session-ended");
+    let body = html! {
+        main .narrow {
+            h1 { (title) }
+            p .message.busy role="alert" { (lang.t("session-ended-next")) }
+            p { a .button.primary href="/console/-/sign-in" target="_blank" { (lang.t("sign-in")) } }
+        }
+    };
+    (StatusCode::UNAUTHORIZED, layout::document(lang, &title, &body)).into_response()
 }
 
 /// The page that asks for a token.

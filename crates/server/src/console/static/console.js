@@ -12,14 +12,32 @@
     }
   }
 
-  /** Makes the page's content like `html`, and leaves alone what the visitor is busy with. */
-  function update(html) {
+  const isField = (element) => element.matches?.("input, select, textarea");
+
+  /** What is in a field, as a text. */
+  function content(field) {
+    if (field.type === "checkbox" || field.type === "radio") return String(field.checked);
+    return field.value;
+  }
+
+  /** Whether a field has been filled in since the page was made. */
+  function isTouched(field) {
+    if (field.type === "checkbox" || field.type === "radio") return field.checked !== field.defaultChecked;
+    if (field.tagName !== "SELECT") return field.value !== field.defaultValue;
+    const chosen = [...field.options].find((option) => option.defaultSelected) || field.options[0];
+    return field.value !== (chosen ? chosen.value : "");
+  }
+
+  /** Makes the page's content like `html`, but for the fields that `keeps` says are the visitor's. */
+  function update(html, keeps) {
     const next = document.createElement("template");
     next.innerHTML = html;
     localise(next.content);
-    const callbacks = { beforeAttributeUpdated: (name, of) => !(name === "open" && of.tagName === "DETAILS") };
-    const options = { morphStyle: "innerHTML", ignoreActiveValue: true, restoreFocus: true, callbacks };
-    Idiomorph.morph(main, next.innerHTML, options);
+    const callbacks = {
+      beforeNodeMorphed: (old) => !(isField(old) && keeps(old)),
+      beforeAttributeUpdated: (name, of) => !(name === "open" && of.tagName === "DETAILS"),
+    };
+    Idiomorph.morph(main, next.innerHTML, { morphStyle: "innerHTML", restoreFocus: true, callbacks });
   }
 
   /** Follows the page's changes while it is looked at. */
@@ -33,29 +51,45 @@
     }
     if (source) return;
     source = new EventSource(location.href);
-    source.addEventListener("content", (event) => update(event.data));
+    source.addEventListener("content", (event) => update(event.data, (field) => field === document.activeElement || isTouched(field)));
     source.addEventListener("over", () => {
       source.close();
       location.reload();
     });
   }
 
-  /** Has the server show a form again as it is filled in by now. */
+  /** Has the server show a form again as it is filled in by now. What is filled in meanwhile stays. */
+  let refreshing = new AbortController();
   async function refresh(form, button) {
+    refreshing.abort();
+    refreshing = new AbortController();
+    const sent = new Map([...form.elements].filter(isField).map((field) => [field, content(field)]));
     const body = new URLSearchParams(new FormData(form));
     body.set("do", (button && button.value) || "refresh");
-    const answer = await fetch(form.action, { method: "POST", body, redirect: "error" }).catch(() => null);
-    if (!answer || !answer.ok) {
-      form.requestSubmit(button || form.querySelector("button[value=refresh]"));
+    let page;
+    try {
+      const answer = await fetch(form.action, { method: "POST", body, redirect: "error", signal: refreshing.signal });
+      if (!answer.ok) throw new Error(answer.statusText);
+      page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    } catch (error) {
+      // A newer one goes on instead.
+      if (error.name !== "AbortError") form.requestSubmit(button || form.querySelector("button[value=refresh]"));
       return;
     }
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    update(page.getElementById("main").innerHTML);
+    const before = new Set([...form.elements].map((field) => field.id));
+    update(page.getElementById("main").innerHTML, (field) => sent.has(field) && sent.get(field) !== content(field));
+    const added = [...form.elements].find((field) => isField(field) && field.type !== "hidden" && !before.has(field.id));
+    if (button && added) added.focus();
   }
 
+  // A menu is sent as soon as something is chosen in it, but not while its choices are gone through by keyboard: then
+  // the button beside it sends it.
+  let byKeyboard = false;
+  document.addEventListener("keydown", () => (byKeyboard = true), true);
+  document.addEventListener("pointerdown", () => (byKeyboard = false), true);
   document.addEventListener("change", (event) => {
     const field = event.target;
-    if ("submit" in field.dataset) field.form.requestSubmit();
+    if ("submit" in field.dataset && !byKeyboard) field.form.requestSubmit();
     else if ("refresh" in field.dataset) refresh(field.form, null);
   });
   document.addEventListener("click", (event) => {
@@ -72,5 +106,11 @@
   if (!document.cookie.split("; ").includes(offset)) document.cookie = `${offset}; path=/console; max-age=31536000; samesite=lax`;
 
   localise(document);
+  // What is wrong with a form is what its visitor wants to know first.
+  const wrong = document.querySelector(".message.error[role=alert]");
+  if (wrong) {
+    wrong.tabIndex = -1;
+    wrong.focus();
+  }
   follow();
 })();

@@ -25,6 +25,9 @@ sign-in-unknown-host = To sign in by a provider from another machine, the settin
 ## When something fails
 error-title = This page cannot be shown
 error-home = To the services
+session-ended = Your session has ended
+session-ended-next = Nothing was changed, and nothing that you have filled in is lost: sign in in another tab, then load this page again to send it.
+error-form-large = A form has at most { $most } fields. Nothing was changed.
 error-form-secret = The form has expired or does not come from this console. Go back, load the page again and send it once more. Nothing was changed.
 
 ## Words

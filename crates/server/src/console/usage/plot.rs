@@ -15,20 +15,23 @@ use crate::app::usage::{DayCosts, floor};
 
 /// Services that have a series of their own: those that cost most. All others are one together.
 const SERVICES: usize = 5;
+/// Most bars. In a longer time each is several days.
+const MOST: i64 = 200;
 /// Length of a day, in seconds. Days are those of UTC, as the meter's are.
 const DAY: i64 = 86_400;
 
 /// The costs of a time as a stack of services.
 pub(super) fn by_day(visit: &Visit, days: &[DayCosts], (from, to): (Timestamp, Timestamp)) -> Markup {
     let lang = visit.lang;
-    let first = floor(from, DAY);
-    let times: Vec<Timestamp> = (0..).map(|day| first + TimeDelta::days(day)).take_while(|time| *time < to).collect();
-    let end = times.last().map_or(to, |last| *last + TimeDelta::days(1));
-    let costs: BTreeMap<Timestamp, &BTreeMap<String, Money>> = days.iter().map(|(day, costs)| (*day, costs)).collect();
+    // From when on there is something to show: `from` may be any time.
+    let first = floor(days.first().map_or(from, |(day, _)| (*day).max(from)), DAY);
+    let step = TimeDelta::days(((to - first).num_days() + MOST) / MOST);
+    let times: Vec<Timestamp> = (0..).map(|bucket| first + step * bucket).take_while(|time| *time < to).collect();
+    let end = times.last().map_or(to, |last| *last + step);
     let (own, others) = dearest(days);
-    let value = |day: &Timestamp, names: &[&str]| {
-        let costs = costs.get(day).copied();
-        let money: Money = names.iter().filter_map(|name| costs?.get(*name).copied()).sum();
+    let value = |begin: &Timestamp, names: &[&str]| {
+        let in_it = days.iter().filter(|(day, _)| day >= begin && *day < *begin + step);
+        let money: Money = in_it.flat_map(|(_, costs)| names.iter().filter_map(|name| costs.get(*name).copied())).sum();
         Some(units(money))
     };
     let values = |names: &[&str]| times.iter().map(|day| value(day, names)).collect();
