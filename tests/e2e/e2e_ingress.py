@@ -18,11 +18,32 @@ import time
 import unittest
 from pathlib import Path
 
+import browser
 import stack
 from stack import Stack, clean_env, curl, eventually, run, succeed
 
 LONG = os.environ.get("HOMERUN_E2E_LONG") == "1"
 RATE = 1000 if LONG else 300
+
+
+# Sends a text and so many bytes, and says what came back and how the connection was closed.
+ECHOED_IN_A_BROWSER = """
+const [size, done] = arguments;
+const got = {};
+const socket = new WebSocket(`ws://${location.host}/`);
+socket.binaryType = "arraybuffer";
+socket.onopen = () => socket.send("こんにちは");
+socket.onmessage = ({ data }) => {
+  if (typeof data === "string") {
+    got.text = data;
+    socket.send(new Uint8Array(size).fill(7));
+  } else {
+    got.bytes = new Uint8Array(data).filter((byte) => byte === 7).length;
+    socket.close(1000);
+  }
+};
+socket.onclose = ({ code }) => done({ ...got, code });
+"""
 
 
 def service(name, image, port="http1", template=None, annotations=None, traffic=None, **spec):
@@ -136,6 +157,18 @@ class Clients(unittest.TestCase):
         got = client("websocket", url, self.stack.ingress)
         print(f"        websockets: {json.dumps(got)}")
         self.assertEqual(got, {"echoed": [True] * 4, "closed": 1000})
+
+    @unittest.skipUnless(browser.DRIVER, "chromium and chromium-driver are not installed")
+    def test_s09_websocket_of_a_browser(self):
+        url = self.stack.replace(service("browsed", self.stack.image("echo")))
+        visitor = browser.Browser(url.split("://")[1].rstrip("/"))
+        try:
+            visitor.open("/")
+            got = visitor.call("POST", "/execute/async", {"script": ECHOED_IN_A_BROWSER, "args": [256 << 10]})
+        finally:
+            visitor.close()
+        print(f"        a browser's WebSocket: {json.dumps(got)}")
+        self.assertEqual(got, {"text": "こんにちは", "bytes": 256 << 10, "code": 1000})
 
     def test_s09_curl_on_http1_and_http2(self):
         for flag, version in [("--http1.1", "1.1"), ("--http2-prior-knowledge", "2")]:
