@@ -66,13 +66,15 @@ fn plots(visit: &Visit, metrics: &Metrics) -> Markup {
     }
 }
 
-/// The buckets that are drawn. One that has just begun is not: what happened in so short a time says little about a whole
-/// bucket.
-fn shown(metrics: &Metrics) -> &[metrics::Bucket] {
-    match metrics.buckets.split_last() {
-        Some((last, others)) if last.length * 3 < metrics.step => others,
-        _ => &metrics.buckets,
-    }
+/// Whether a bucket has just begun: what happened in so short a time says little about a whole one.
+fn is_young(metrics: &Metrics, bucket: &metrics::Bucket) -> bool {
+    bucket.length * 3 < metrics.step
+}
+
+/// How long what happened in a bucket is spread over, in seconds. A single request in a bucket's first second is not one
+/// per second.
+fn spread(metrics: &Metrics, bucket: &metrics::Bucket) -> f64 {
+    bucket.length.max(metrics.step / 3).as_seconds_f64()
 }
 
 /// What plots over time share.
@@ -86,8 +88,8 @@ struct Frame<'a> {
 impl<'a> Frame<'a> {
     fn of(visit: &'a Visit, metrics: &Metrics, empty: &'static str) -> Self {
         let lang = visit.lang;
-        let times = shown(metrics).iter().map(|bucket| bucket.time).collect();
-        let end = shown(metrics).last().map_or(metrics.range.to, |bucket| bucket.time + metrics.step);
+        let times = metrics.buckets.iter().map(|bucket| bucket.time).collect();
+        let end = metrics.buckets.last().map_or(metrics.range.to, |bucket| bucket.time + metrics.step);
         Self { visit, times, end, texts: [lang.t(empty), lang.t("plot-table"), lang.t("time"), lang.t("none")] }
     }
 
@@ -112,10 +114,8 @@ fn requests(visit: &Visit, metrics: &Metrics) -> Markup {
             StatusClass::ClientError => ("4xx", "busy"),
             StatusClass::ServerError => ("5xx", "bad"),
         };
-        let rate = |bucket: &metrics::Bucket| {
-            bucket.point.requests[class as usize] as f64 * 1000.0 / bucket.millis().max(1) as f64
-        };
-        Series { label, class: class_name, values: shown(metrics).iter().map(|bucket| Some(rate(bucket))).collect() }
+        let rate = |bucket: &metrics::Bucket| bucket.point.requests[class as usize] as f64 / spread(metrics, bucket);
+        Series { label, class: class_name, values: metrics.buckets.iter().map(|bucket| Some(rate(bucket))).collect() }
     });
     let whole = metrics.whole();
     let errors = whole.requests[StatusClass::ServerError as usize];
@@ -129,7 +129,7 @@ fn latency(visit: &Visit, metrics: &Metrics) -> Markup {
     let frame = Frame::of(visit, metrics, "plot-no-requests");
     let series = [("p50", "series-1", 500), ("p95", "series-2", 950), ("p99", "series-4", 990)].map(
         |(label, class, thousandths)| {
-            let values = shown(metrics).iter().map(|bucket| bucket.latency_millis(thousandths)).collect();
+            let values = metrics.buckets.iter().map(|bucket| bucket.latency_millis(thousandths)).collect();
             Series { label, class, values }
         },
     );
@@ -154,8 +154,12 @@ fn instances(visit: &Visit, metrics: &Metrics) -> Markup {
         .iter()
         .zip(&labels)
         .map(|((state, _, class), label)| {
-            let mean = |bucket: &metrics::Bucket| bucket.point.instances[*state as usize].mean(bucket.millis());
-            Series { label, class, values: shown(metrics).iter().map(|bucket| Some(mean(bucket))).collect() }
+            // Of a bucket that has just begun instances were looked at for too small a part.
+            let count = |bucket: &metrics::Bucket| match &bucket.point.instances[*state as usize] {
+                gauge if is_young(metrics, bucket) => gauge.most as f64,
+                gauge => gauge.mean(bucket.millis()),
+            };
+            Series { label, class, values: metrics.buckets.iter().map(|bucket| Some(count(bucket))).collect() }
         })
         .collect();
     let most = metrics.whole().all_instances.most;
@@ -230,11 +234,7 @@ fn gpus(
         .zip(plot::SERIES.iter().cycle())
         .map(|((device, label), class)| {
             let uses = metrics.device_uses(device);
-            Series {
-                label,
-                class,
-                values: uses.iter().take(shown(metrics).len()).map(|usage| usage.as_ref().and_then(&value)).collect(),
-            }
+            Series { label, class, values: uses.iter().map(|usage| usage.as_ref().and_then(&value)).collect() }
         })
         .collect();
     let means = whole.devices.values().filter_map(&value);
