@@ -79,7 +79,7 @@ pub struct UsageConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
-    /// Days that single minutes are kept.
+    /// Days that single minutes are kept, and no longer than hours.
     pub minute_days: NonZeroU32,
     /// Days that hours, and days made of them, are kept.
     pub hour_days: NonZeroU32,

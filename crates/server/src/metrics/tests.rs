@@ -143,4 +143,6 @@ fn g24_old_points_are_forgotten_each_grain_by_its_age() {
     assert_eq!(store.services(&"demo".into()), []);
     store.write(&due).expect("a service that was forgotten comes again");
     assert_eq!(count(&store, Grain::Hour), 4);
+    store.forget(at(0).wall, at(0).wall + TimeDelta::days(9)).expect("it is forgotten");
+    assert_eq!(Grain::ALL.map(|grain| count(&store, grain)), [0, 0, 0], "no minute outlives its hour");
 }

@@ -111,11 +111,13 @@ impl MetricsStore {
         })
     }
 
-    /// Forgets minutes before `minutes`, hours and days before `hours`, and services of which nothing is left.
+    /// Forgets minutes before `minutes`, everything before `hours`, and services of which nothing is left.
     ///
     /// # Errors
     /// When the database fails.
     pub fn forget(&self, minutes: Timestamp, hours: Timestamp) -> Result<()> {
+        // Else a service could be forgotten that has minutes, and its number, with them, would be another's.
+        let minutes = minutes.max(hours);
         away_from_tasks(|| {
             let mut writer = lock(&self.writer);
             let ids: Vec<i64> = lock(&self.series).values().copied().collect();
