@@ -137,7 +137,8 @@ class Containers(unittest.TestCase):
         url = HOME.service("usual")["url"]
         begun = counted(url)
         curl(f"{url}/sleep?ms=2000")
-        self.assertGreater(counted(url) - begun, 0.25 * always, "while it has a request it has its CPU")
+        # Half of it on a quiet machine, a hundredth if it had none.
+        self.assertGreater(counted(url) - begun, 0.1 * always, "while it has a request it has its CPU")
 
     def test_s12_what_a_container_writes_is_captured(self):
         url = HOME.service("gpu")["url"]
