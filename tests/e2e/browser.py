@@ -7,9 +7,9 @@ what the browser has logged since it was last asked.
 import base64
 import http.client
 import json
+import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -54,6 +54,13 @@ axe.run(document).then((result) => done(result.violations.flatMap((rule) => rule
 """
 
 
+# Starts a program whose end, or this one's, however it comes, is the end of all that it has started: Chromium would
+# outlive its driver.
+TIED = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+if os.geteuid() != 0:
+    TIED[5:5] = ["--user", "--map-current-user"]
+
+
 class Refused(Exception):
     """The browser could not do as it was told. `kind` is the protocol's word for why."""
 
@@ -86,7 +93,7 @@ class Browser:
     def start_driver(self):
         """The port of a chromedriver that was started; None if it has ended because another took the port meanwhile."""
         self.driver = subprocess.Popen(
-            [*stack.TIED, DRIVER, "--port=0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [*TIED, DRIVER, "--port=0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=stack.clean_env(HOME=str(self.folder), TMPDIR=str(self.folder)), start_new_session=True,
         )
         said = []
@@ -137,7 +144,7 @@ class Browser:
             if self.session:
                 self.call("DELETE", "")
         finally:
-            self.driver.send_signal(signal.SIGTERM)
+            self.driver.kill()
             self.driver.wait(20)
             self.driver.stdout.close()
             mark = str(self.folder)
