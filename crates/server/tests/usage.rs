@@ -4,6 +4,7 @@ mod common;
 
 use std::time::Duration;
 
+use common::visitor::Visitor;
 use common::{Stack, service};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -221,6 +222,12 @@ async fn b05_a_budget_tells_and_starts_no_further_instances() {
     let (status, text) = stack.visit("ocr", "/").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text.contains("budget 'vision' of 0.01 USD per month is used up"), "{text}");
+    // What a budget holds back waits for no GPU: the GPU is free.
+    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let page = owner.page("/console/demo/gpus").await;
+    assert!(page.contains("1 of 1 free") && page.contains("Nothing waits for a GPU."), "{page}");
+    let status = stack.get("/homerun/v1/status").await;
+    assert!(status["waiting"].to_string().contains("budget 'vision'"), "{status:#}");
     let audit = stack.get("/homerun/v1/projects/demo/audit").await;
     assert!(audit.to_string().contains("budgets/vision: 50 % of 0.01 USD spent"), "{audit:#}");
     // Raised, it lets them start.

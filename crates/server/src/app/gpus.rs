@@ -5,6 +5,7 @@ use homerun_backend::gpu::Device;
 use homerun_model::Timestamp;
 use homerun_model::iam::Resource;
 use homerun_model::names::{InstanceId, ProjectId, RevisionKey, ServiceKey};
+use homerun_model::plan::place::{Denied, DeniedCause};
 
 use super::access;
 use crate::auth::Caller;
@@ -77,22 +78,26 @@ pub fn held(platform: &Platform, caller: &Caller, project: &ProjectId) -> Result
 }
 
 /// The revisions that wait for a GPU, the longest wait first: all of them for whoever may see the machine's status,
-/// else those of the project.
+/// else those of the project. What a budget holds back waits for no GPU, and may need none.
 ///
 /// # Errors
 /// `PermissionDenied`.
 pub fn waiting(platform: &Platform, caller: &Caller, project: &ProjectId) -> Result<Vec<Waiting>, ApiError> {
     require(platform, caller, project)?;
     let everything = sees_everything(platform, caller);
-    let mut waiting = all_waiting(platform);
+    let mut waiting = held_back(platform, |denied| !matches!(denied.cause, DeniedCause::Budget(_)));
     waiting.retain(|waiting| everything || waiting.revision.project == *project);
     Ok(waiting)
 }
 
-/// Every revision that waits for a GPU, the longest wait first.
+/// Every revision that waits, be it for a GPU or for a budget, the longest wait first.
 pub(super) fn all_waiting(platform: &Platform) -> Vec<Waiting> {
+    held_back(platform, |_| true)
+}
+
+fn held_back(platform: &Platform, why: impl Fn(&Denied) -> bool) -> Vec<Waiting> {
     let denied = platform.live.lock().denied.clone();
-    let waiting = denied.into_iter().map(|(revision, denied)| Waiting {
+    let waiting = denied.into_iter().filter(|(_, denied)| why(denied)).map(|(revision, denied)| Waiting {
         service: platform.store.owners([&revision]).pop_first(),
         since: denied.since,
         message: format!("{denied:#}"),
