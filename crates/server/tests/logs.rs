@@ -5,6 +5,7 @@ mod common;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use common::visitor::Visitor;
 use common::{Stack, service};
 use homerun_server::config::LogsConfig;
 use reqwest::header::USER_AGENT;
@@ -49,6 +50,15 @@ async fn deploy(stack: &Stack, name: &str, image: &str) {
     stack.make_public(name).await;
 }
 
+async fn g24_the_console_finds_structured_entries_by_their_text(stack: &Stack) {
+    let visitor = Visitor::sign_in(&stack.up, &stack.token).await;
+    let page = visitor.page("/console/demo/services/us-central1/hello/logs?text=BROKE").await;
+    assert!(page.contains("&quot;message&quot;:&quot;broke&quot;"), "{page}");
+    assert!(!page.contains("<code>plain text</code>"), "{page}");
+    let page = visitor.page("/console/demo/services/us-central1/hello/logs?text=cloud_run_revision").await;
+    assert!(page.contains("There are no log entries like this."), "the resource is no text of an entry: {page}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn s12_lines_of_a_container_are_entries_as_cloud_run_writes_them() {
     let stack = with_service("hello", "sim/prints").await;
@@ -57,6 +67,7 @@ async fn s12_lines_of_a_container_are_entries_as_cloud_run_writes_them() {
         assert_eq!(stack.visit("hello", &format!("/?{line}")).await.0, StatusCode::OK);
     }
     let entries = found(&stack, &format!("{OF_HELLO} AND log_id(\"run.googleapis.com/stdout\")"), 3).await;
+    g24_the_console_finds_structured_entries_by_their_text(&stack).await;
     let plain = &entries[2];
     assert_eq!(plain["logName"], "projects/demo/logs/run.googleapis.com%2Fstdout");
     assert_eq!(plain["resource"]["type"], "cloud_run_revision");

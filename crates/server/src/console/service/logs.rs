@@ -72,7 +72,9 @@ fn filter(service: &Service, severity: &str, text: &str) -> String {
     }
     if !text.is_empty() {
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
-        filter.push_str(&format!(" (textPayload:\"{quoted}\" OR httpRequest.requestUrl:\"{quoted}\")"));
+        filter.push_str(&format!(
+            " (textPayload:\"{quoted}\" OR jsonPayload:\"{quoted}\" OR httpRequest.requestUrl:\"{quoted}\")"
+        ));
     }
     filter
 }
