@@ -1,6 +1,6 @@
 //! Usage and what it costs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -94,7 +94,8 @@ pub fn period(
     Ok((from, to))
 }
 
-/// A day's first moment (UTC), and what each service cost on it.
+/// A day's first moment (UTC), and what each service cost on it. Services of one name in several regions are told apart
+/// by their region, as in `api (europe-west1)`.
 pub type DayCosts = (Timestamp, BTreeMap<String, Money>);
 
 /// What each service cost on each day of a time, days with usage only, in the order of time.
@@ -106,16 +107,28 @@ pub fn cost_series(
     scope: &Scope,
     (from, to): (Timestamp, Timestamp),
 ) -> Result<Vec<DayCosts>, ApiError> {
-    let by = vec![Dimension::Day, Dimension::Service];
-    let mut days: BTreeMap<Timestamp, BTreeMap<String, Money>> = BTreeMap::new();
-    for line in usage(platform, scope, Query { from, to, by })?.lines {
-        let [day, service] = line.key.as_slice() else { continue };
-        let day = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok().and_then(|day| day.and_hms_opt(0, 0, 0));
-        if let Some(day) = day {
-            *days.entry(day.and_utc()).or_default().entry(service.clone()).or_default() += line.cost;
+    let by = vec![Dimension::Day, Dimension::Region, Dimension::Service];
+    Ok(by_day(&usage(platform, scope, Query { from, to, by })?.lines))
+}
+
+/// Lines by day, region and service as the costs of each day.
+fn by_day(lines: &[Line]) -> Vec<DayCosts> {
+    let mut regions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in lines {
+        if let [_, region, service] = line.key.as_slice() {
+            regions.entry(service).or_default().insert(region);
         }
     }
-    Ok(days.into_iter().collect())
+    let mut days: BTreeMap<Timestamp, BTreeMap<String, Money>> = BTreeMap::new();
+    for line in lines {
+        let [day, region, service] = line.key.as_slice() else { continue };
+        let day = NaiveDate::parse_from_str(day, "%Y-%m-%d").ok().and_then(|day| day.and_hms_opt(0, 0, 0));
+        let Some(day) = day else { continue };
+        let several = regions.get(service.as_str()).is_some_and(|regions| regions.len() > 1);
+        let label = if several { format!("{service} ({region})") } else { service.clone() };
+        *days.entry(day.and_utc()).or_default().entry(label).or_default() += line.cost;
+    }
+    days.into_iter().collect()
 }
 
 /// Makes a report.
@@ -365,4 +378,27 @@ pub fn costs(
         Some((subject.clone(), cost))
     };
     Ok(by_subject.into_iter().filter_map(cost).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g24_services_of_one_name_in_two_regions_are_two_series() {
+        let line = |day: &str, region: &str, service: &str, cost| Line {
+            key: [day, region, service].map(str::to_owned).to_vec(),
+            cost: Money(cost),
+            ..Line::default()
+        };
+        let lines = [
+            line("2026-11-25", "here", "api", 1),
+            line("2026-11-26", "there", "api", 2),
+            line("2026-11-26", "here", "web", 4),
+        ];
+        let days = by_day(&lines);
+        let told: Vec<Vec<(&str, i128)>> =
+            days.iter().map(|(_, costs)| costs.iter().map(|(name, cost)| (name.as_str(), cost.0)).collect()).collect();
+        assert_eq!(told, [vec![("api (here)", 1)], vec![("api (there)", 2), ("web", 4)]]);
+    }
 }
