@@ -55,7 +55,7 @@ fn devices(visit: &Visit, all: &[Gpu]) -> Markup {
                         th scope="col" { (lang.t("service")) }
                         th scope="col" { (lang.t("revision")) }
                         th scope="col" { (lang.t("instance")) }
-                        th scope="col" { (lang.t("since")) }
+                        th scope="col" { (lang.t("held-since")) }
                     }
                 }
                 tbody { @for gpu in all { (device(visit, gpu)) } }
@@ -108,7 +108,7 @@ fn queue(visit: &Visit, waiting: &[Waiting]) -> Markup {
                     tr {
                         th scope="col" { (lang.t("service")) }
                         th scope="col" { (lang.t("revision")) }
-                        th scope="col" { (lang.t("since")) }
+                        th scope="col" { (lang.t("waits-since")) }
                         th scope="col" { (lang.t("reason")) }
                     }
                 }

@@ -494,3 +494,7 @@ activity-update = Update
 activity-delete = Delete
 activity-newest = Newest
 activity-older = Older
+
+## GPUs, in time
+held-since = Held since
+waits-since = Waiting since
