@@ -29,7 +29,12 @@ async fn g24_a_service_is_made_public_and_private_again_in_the_console() {
     let page = owner.page(TAB).await;
     assert!(page.contains("Authentication required"), "{page}");
     assert_eq!(stack.visit("hello", "/").await.0, StatusCode::FORBIDDEN);
-    let opened = owner.post(TAB, &[("etag", &etag(&page)), ("action", "open")]).await;
+    let asked = owner.post(TAB, &[("etag", &etag(&page)), ("action", "open")]).await;
+    assert_eq!(asked.status, StatusCode::OK, "it is asked first: {}", asked.text);
+    assert!(asked.text.contains("Everybody who reaches hello may send requests"), "{}", asked.text);
+    assert_eq!(stack.visit("hello", "/").await.0, StatusCode::FORBIDDEN);
+    let opened = [("etag", etag(&asked.text)), ("action", "open".to_owned()), ("confirmed", "yes".to_owned())];
+    let opened = owner.post(TAB, &opened.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
     assert_eq!((opened.status, opened.location.as_str()), (StatusCode::SEE_OTHER, TAB), "{}", opened.text);
     assert_eq!(stack.visit("hello", "/").await.0, StatusCode::OK);
     let page = owner.page(TAB).await;
@@ -73,8 +78,17 @@ async fn g24_roles_are_granted_and_removed_and_what_the_project_grants_is_told_a
         ("role", "roles/run.developer"),
         ("etag", &etag(&page)),
         ("action", "remove"),
+        ("confirmed", "yes"),
     ];
+    let asked = owner.post(TAB, &remove[..4]).await;
+    assert_eq!(asked.status, StatusCode::OK, "{}", asked.text);
+    let means = "user:ann@example.com no longer has the role roles/run.developer on hello.";
+    assert!(asked.text.contains(means), "{}", asked.text);
+    assert!(owner.page(TAB).await.contains("<td>user:ann@example.com</td>"), "nothing was done yet");
     assert_eq!(owner.post(TAB, &remove).await.status, StatusCode::SEE_OTHER);
+    let all = [("member", "allAuthenticatedUsers"), ("role", "roles/run.invoker"), ("etag", ""), ("action", "add")];
+    let asked = owner.post(TAB, &all).await;
+    assert!(asked.status == StatusCode::OK && asked.text.contains("is not one person"), "{}", asked.text);
     let path = "/v1/projects/demo/locations/us-central1/services/hello:getIamPolicy";
     let (_, policy) = stack.call(Method::GET, path, None).await;
     assert!(policy["bindings"].as_array().is_none_or(Vec::is_empty), "{policy:#}");
@@ -102,7 +116,10 @@ async fn g24_activity_tells_who_changed_what_page_by_page() {
     let owner = Visitor::sign_in(&stack.up, &stack.token).await;
     for _ in 0..26 {
         for action in ["open", "close"] {
-            assert_eq!(owner.post(TAB, &[("etag", ""), ("action", action)]).await.status, StatusCode::SEE_OTHER);
+            assert_eq!(
+                owner.post(TAB, &[("etag", ""), ("action", action), ("confirmed", "yes")]).await.status,
+                StatusCode::SEE_OTHER
+            );
         }
     }
     let newest = owner.page("/console/demo/activity").await;

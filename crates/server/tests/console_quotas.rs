@@ -80,6 +80,32 @@ async fn g24_the_page_of_gpus_does_not_tell_a_project_of_others_services() {
     stack.end().await;
 }
 
+/// The version of the request that a page is about.
+fn shown_version(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"version\" value=\"").expect("the request's version");
+    rest.split('"').next().expect("its end").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_a_region_is_chosen_before_quota_is_requested_or_lowered() {
+    let stack = stack().await;
+    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let page = owner.page("/console/demo/quotas/request").await;
+    assert!(page.contains("<option value=\"\">Choose a region</option>"), "{page}");
+    assert!(page.contains("name=\"region\" required") && !page.contains("value=\"global\" selected"), "{page}");
+    for (path, number) in [("request", "preferred"), ("lower", "limit")] {
+        let path = format!("/console/demo/quotas/{path}");
+        let none = owner.post(&path, &[("quota", L4), ("region", ""), (number, "1")]).await;
+        assert_eq!(none.status, StatusCode::BAD_REQUEST);
+        let message = "<p class=\"wrong\" id=\"region-error\">Choose a region, or all regions.</p>";
+        assert!(none.text.contains(message), "{}", none.text);
+    }
+    let everywhere = [("quota", L4), ("region", "global"), ("preferred", "2"), ("justification", "")];
+    assert_eq!(owner.post("/console/demo/quotas/request", &everywhere).await.status, StatusCode::SEE_OTHER);
+    assert!(owner.page("/console/demo/quotas").await.contains("<td>All regions</td>"));
+    stack.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn g24_more_quota_is_requested_and_granted_in_the_console() {
     let stack = stack().await;
@@ -105,20 +131,36 @@ async fn g24_more_quota_is_requested_and_granted_in_the_console() {
     let (_, id) = page.split_once("/console/demo/quotas/decide?request=").expect("a decision is offered");
     let id = id.split('"').next().expect("its end").to_owned();
     assert!(page.contains("Pending") && page.contains("1 of 1"), "{page}");
-    owner.page(&format!("/console/demo/quotas/decide?request={id}")).await;
-    let less = [("request", id.as_str()), ("value", "0"), ("decision", "approve")];
-    let refused = owner.post("/console/demo/quotas/decide", &less).await;
+    let version = shown_version(&owner.page(&format!("/console/demo/quotas/decide?request={id}")).await);
+    let decide = |value, decision, version| {
+        [("request", id.as_str()), ("version", version), ("value", value), ("decision", decision)]
+    };
+    let refused = owner.post("/console/demo/quotas/decide", &decide("0", "approve", &version)).await;
     assert!(refused.text.contains("0 is less than the present limit 1"), "{}", refused.text);
-    let decided = owner.post("/console/demo/quotas/decide", &[("request", &id), ("value", "2")]).await;
+    for neither in ["", "approved", "DENY"] {
+        let refused = owner.post("/console/demo/quotas/decide", &decide("2", neither, &version)).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{neither}");
+        assert!(refused.text.contains("Choose to approve or to deny."), "{}", refused.text);
+    }
+    // Whoever has seen another request must look again.
+    assert_eq!(owner.post("/console/demo/quotas/request", &fields("3")).await.status, StatusCode::SEE_OTHER);
+    let stale = owner.post("/console/demo/quotas/decide", &decide("2", "approve", &version)).await;
+    assert_eq!(stale.status, StatusCode::BAD_REQUEST);
+    assert!(stale.text.contains("changed by somebody else") && stale.text.contains("<dd>3</dd>"), "{}", stale.text);
+    let version = shown_version(&stale.text);
+    let decided = owner.post("/console/demo/quotas/decide", &decide("2", "approve", &version)).await;
     assert_eq!(decided.status, StatusCode::SEE_OTHER, "{}", decided.text);
     let page = owner.page("/console/demo/quotas").await;
-    assert!(page.contains("1 of 2") && page.contains("Limit 2 granted by owner@homerun.local."), "{page}");
+    assert!(
+        page.contains("1 of 2") && page.contains("Limit 2 granted by owner@homerun.local; 3 was asked for."),
+        "{page}"
+    );
     // The console's changes are in the record as the API's are.
     let audit = stack.get("/homerun/v1/projects/demo/audit").await;
     let approve = format!("/homerun/v1/projects/demo/quotaPreferences/{id}:approve");
     assert_eq!(audit["records"][0]["path"], json!(approve), "{audit:#}");
     let create = format!("/v1/projects/demo/locations/global/quotaPreferences/{id}");
-    assert_eq!(audit["records"][1]["path"], json!(create), "{audit:#}");
+    assert_eq!(audit["records"][2]["path"], json!(create), "{audit:#}");
     stack.end().await;
 }
 
@@ -131,7 +173,8 @@ async fn g24_requests_are_denied_and_limits_lowered_in_the_console() {
     let page = owner.page("/console/demo/quotas").await;
     let (_, id) = page.split_once("quotas/decide?request=").expect("a decision is offered");
     let id = id.split('"').next().expect("its end").to_owned();
-    let deny = [("request", id.as_str()), ("reason", "There are two."), ("decision", "deny")];
+    let version = shown_version(&owner.page(&format!("/console/demo/quotas/decide?request={id}")).await);
+    let deny = [("request", id.as_str()), ("version", &version), ("reason", "There are two."), ("decision", "deny")];
     assert_eq!(owner.post("/console/demo/quotas/decide", &deny).await.status, StatusCode::SEE_OTHER);
     let page = owner.page("/console/demo/quotas").await;
     assert!(page.contains("Denied by owner@homerun.local: There are two."), "{page}");
@@ -147,7 +190,11 @@ async fn g24_requests_are_denied_and_limits_lowered_in_the_console() {
     assert_eq!(owner.post("/console/demo/quotas/lower", &lower("0", true)).await.status, StatusCode::SEE_OTHER);
     let page = owner.page("/console/demo/quotas").await;
     assert!(page.contains("Lowered to 0; 1 are granted.") && page.contains("0 of 0"), "{page}");
-    let remove = [("quota", L4), ("region", "us-central1"), ("action", "remove")];
+    let remove = [("quota", L4), ("region", "us-central1"), ("action", "remove"), ("confirmed", "yes")];
+    let asked = owner.post("/console/demo/quotas/lower", &remove[..3]).await;
+    assert_eq!(asked.status, StatusCode::OK);
+    assert!(asked.text.contains("what is granted holds again"), "{}", asked.text);
+    assert!(owner.page("/console/demo/quotas").await.contains("0 of 0"), "nothing was done yet");
     assert_eq!(owner.post("/console/demo/quotas/lower", &remove).await.status, StatusCode::SEE_OTHER);
     assert!(owner.page("/console/demo/quotas").await.contains("0 of 1"));
     stack.end().await;

@@ -238,15 +238,17 @@ pub fn update(
 }
 
 /// Grants or denies what was asked for. That is the installation's owner's to do, not the project's:
-/// else each project would grant itself what all of them share.
+/// else each project would grant itself what all of them share. `expected` is the version that the caller has read, if it
+/// says.
 ///
 /// # Errors
-/// `PermissionDenied`, `NotFound`, or `FailedPrecondition` if nothing waits.
+/// `PermissionDenied`, `NotFound`, `Conflict` if it was changed since it was read, or `FailedPrecondition` if nothing
+/// waits.
 pub fn decide(
     platform: &Platform,
     caller: &Caller,
     project: &ProjectId,
-    id: &str,
+    (id, expected): (&str, Option<u64>),
     decision: Decision,
 ) -> Result<Versioned<Preference>, ApiError> {
     access::require(platform, caller, "homerun.quotas.decide", &Resource::Platform)?;
@@ -258,6 +260,9 @@ pub fn decide(
     }
     let changing = platform.quotas.change();
     let present = preference(platform, project, id)?;
+    if expected.is_some_and(|expected| expected != present.version) {
+        return Err(stored(crate::store::StoreError::Conflict, KIND, id));
+    }
     let granted = standing(platform, &present.value.bucket).granted;
     let decided = quota::decide(present.value, decision, granted, caller.email(), platform.clock.now());
     let Decided { preference, change } =

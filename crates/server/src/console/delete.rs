@@ -48,31 +48,43 @@ fn may_delete(visit: &Visit, at: &At) -> Result<ServiceKey, Failure> {
 /// Asks for the service's name; `typed` is what was typed instead of it.
 fn ask(visit: &Visit, key: &ServiceKey, typed: Option<&str>) -> Response {
     let lang = visit.lang;
-    let wrong = typed.is_some();
-    let title = lang.with("delete-service", [("name", key.name.as_str())]);
+    let name = key.name.as_str();
+    let title = lang.with("delete-service", [("name", name)]);
     let content = html! {
         (service::crumbs(visit, key))
         div .heading { h1 { (title) } }
-        @if wrong {
-            div .message.error role="alert" { a href="#name" { (lang.with("delete-wrong", [("name", key.name.as_str())])) } }
-        }
+        @if typed.is_some() { (mistyped(visit, name)) }
         form .card method="post" {
             (layout::form_secret(visit))
             p { (lang.t("delete-service-means")) }
-            div .field {
-                label for="name" { (lang.with("delete-type-name", [("name", key.name.as_str())])) }
-                input #name type="text" name="name" value=[typed] autocomplete="off" spellcheck="false" autocapitalize="off"
-                    aria-invalid=[wrong.then_some("true")] aria-describedby=[wrong.then_some("name-error")];
-                @if wrong { p .wrong #name-error { (lang.with("delete-wrong", [("name", key.name.as_str())])) } }
-            }
+            (name_field(visit, name, typed))
             div .actions {
                 button .danger.primary type="submit" { (lang.t("delete")) }
                 a .button href=(words::path(key, "")) { (lang.t("cancel")) }
             }
         }
     };
-    let status = if wrong { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let status = if typed.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     answer(visit, title, content, status)
+}
+
+/// Says at the top that another name was typed.
+fn mistyped(visit: &Visit, name: &str) -> Markup {
+    html! { div .message.error role="alert" { a href="#name" { (visit.lang.with("delete-wrong", [("name", name)])) } } }
+}
+
+/// The field for the name of what is deleted; `typed` is what was typed instead of it.
+fn name_field(visit: &Visit, name: &str, typed: Option<&str>) -> Markup {
+    let lang = visit.lang;
+    let wrong = typed.is_some();
+    html! {
+        div .field {
+            label for="name" { (lang.with("delete-type-name", [("name", name)])) }
+            input #name type="text" name="name" value=[typed] autocomplete="off" spellcheck="false" autocapitalize="off"
+                aria-invalid=[wrong.then_some("true")] aria-describedby=[wrong.then_some("name-error")];
+            @if wrong { p .wrong #name-error { (lang.with("delete-wrong", [("name", name)])) } }
+        }
+    }
 }
 
 fn answer(visit: &Visit, title: String, content: Markup, status: StatusCode) -> Response {
@@ -98,49 +110,73 @@ impl Revision {
     }
 }
 
-/// The page that asks whether a revision is to be deleted, or says why it cannot be.
+/// The page that asks for the revision's name, or says why it cannot be deleted.
 pub(super) async fn confirm_revision(visit: Visit, Path(at): Path<Revision>) -> Result<Response, Failure> {
     let (service, revision) = at.keys(&visit);
     match app::revisions::delete(visit.platform(), visit.caller(), &revision, true) {
-        Ok(_) => Ok(ask_revision(&visit, &service, &revision, None)),
-        Err(ApiError::FailedPrecondition(why)) => Ok(ask_revision(&visit, &service, &revision, Some(&why))),
+        Ok(_) => Ok(ask_revision(&visit, &service, &revision, Doubt::None)),
+        Err(ApiError::FailedPrecondition(why)) => Ok(ask_revision(&visit, &service, &revision, Doubt::Needed(&why))),
         Err(error) => Err(Failure(error)),
     }
 }
 
-/// Deletes a revision, or says why it cannot be.
+/// Deletes a revision if its name was typed, or says why it cannot be.
 pub(super) async fn delete_revision(visit: Visit, Path(at): Path<Revision>, body: Bytes) -> Result<Response, Failure> {
-    Posted::read(&visit, &body)?;
+    let posted = Posted::read(&visit, &body)?;
     let (service, revision) = at.keys(&visit);
     let (platform, caller) = (visit.platform(), visit.caller());
     app::projects::require_run(platform, &visit.project)?;
+    let typed = posted.get("name").unwrap_or_default().trim();
+    if typed != revision.name.as_str() {
+        // Who may not delete it is told that first.
+        app::revisions::delete(platform, caller, &revision, true)?;
+        return Ok(ask_revision(&visit, &service, &revision, Doubt::Mistyped(typed)));
+    }
     let (project, region) = (&revision.project, &revision.region);
     let path = format!("/v1/projects/{project}/locations/{region}/revisions/{}", revision.name);
     let deleted = async { app::revisions::delete(platform, caller, &revision, false) };
     match visit.change("DELETE", path, deleted).await {
         Ok(_) => Ok(Redirect::to(&words::path(&service, "revisions")).into_response()),
-        Err(ApiError::FailedPrecondition(why)) => Ok(ask_revision(&visit, &service, &revision, Some(&why))),
+        Err(ApiError::FailedPrecondition(why)) => Ok(ask_revision(&visit, &service, &revision, Doubt::Needed(&why))),
         Err(error) => Err(Failure(error)),
     }
 }
 
-fn ask_revision(visit: &Visit, service: &ServiceKey, revision: &RevisionKey, why_not: Option<&str>) -> Response {
+/// Why a revision is not deleted yet.
+enum Doubt<'a> {
+    None,
+    /// Something needs it.
+    Needed(&'a str),
+    /// Another name was typed.
+    Mistyped(&'a str),
+}
+
+fn ask_revision(visit: &Visit, service: &ServiceKey, revision: &RevisionKey, doubt: Doubt<'_>) -> Response {
     let lang = visit.lang;
-    let title = lang.with("delete-revision", [("name", revision.name.as_str())]);
-    let back = format!("{}?revision={}", words::path(service, "revisions"), revision.name);
+    let name = revision.name.as_str();
+    let title = lang.with("delete-revision", [("name", name)]);
+    let back = format!("{}?revision={name}", words::path(service, "revisions"));
+    let (why_not, typed, status) = match doubt {
+        Doubt::None => (None, None, StatusCode::OK),
+        Doubt::Needed(why) => (Some(why), None, StatusCode::CONFLICT),
+        Doubt::Mistyped(typed) => (None, Some(typed), StatusCode::BAD_REQUEST),
+    };
     let content = html! {
         (service::crumbs(visit, service))
         div .heading { h1 { (title) } }
         @if let Some(why) = why_not { p .message.error role="alert" { (why) } }
+        @if typed.is_some() { (mistyped(visit, name)) }
         form .card method="post" {
             (layout::form_secret(visit))
-            @if why_not.is_none() { p { (lang.t("delete-revision-means")) } }
+            @if why_not.is_none() {
+                p { (lang.t("delete-revision-means")) }
+                (name_field(visit, name, typed))
+            }
             div .actions {
                 @if why_not.is_none() { button .danger.primary type="submit" { (lang.t("delete")) } }
                 a .button href=(back) { (lang.t("cancel")) }
             }
         }
     };
-    let status = if why_not.is_some() { StatusCode::CONFLICT } else { StatusCode::OK };
     answer(visit, title, content, status)
 }

@@ -6,6 +6,7 @@
 
 mod activity;
 mod assets;
+mod confirm;
 mod delete;
 mod deploy;
 mod failure;

@@ -15,6 +15,7 @@ use super::super::layout::{Page, Section, form_secret};
 use super::super::visit::{Posted, Visit};
 use super::{DECIDE, place};
 use crate::app::{access, quotas};
+use crate::store::Versioned;
 
 /// Which request, and what was said to it.
 #[derive(Debug, Default, Deserialize)]
@@ -25,53 +26,65 @@ pub(in super::super) struct Asked {
     value: String,
     #[serde(skip)]
     reason: String,
+    /// The version of the request that was shown.
+    #[serde(skip)]
+    version: u64,
 }
 
 pub(in super::super) async fn page(visit: Visit, Query(asked): Query<Asked>) -> Result<Response, Failure> {
     let request = find(&visit, &asked)?;
-    let asked = Asked { value: request.preferred.to_string(), ..asked };
-    Ok(form(&visit, &request, &asked, &Mistakes::default()))
+    let asked = Asked { value: request.value.preferred.to_string(), version: request.version, ..asked };
+    Ok(form(&visit, &request.value, &asked, &Mistakes::default()))
 }
 
 pub(in super::super) async fn submit(visit: Visit, body: Bytes) -> Result<Response, Failure> {
     let posted = Posted::read(&visit, &body)?;
     let text = |name: &str| posted.get(name).unwrap_or_default().trim().to_owned();
-    let asked = Asked { request: text("request"), value: text("value"), reason: text("reason") };
-    let request = find(&visit, &asked)?;
-    let approves = posted.get("decision") != Some("deny");
-    match decide(&visit, &asked, approves).await {
+    // No request has the version 0.
+    let version = text("version").parse().unwrap_or(0);
+    let asked = Asked { request: text("request"), value: text("value"), reason: text("reason"), version };
+    find(&visit, &asked)?;
+    match decide(&visit, &asked, posted.get("decision")).await {
         Ok(()) => Ok(Redirect::to(&visit.path("quotas")).into_response()),
         Err(error) => {
+            // Who has read what is asked for by now may decide about that.
+            let request = find(&visit, &asked)?;
+            let asked = Asked { version: request.version, ..asked };
             let field = |of: &str| match of {
                 "value" => Some("value"),
                 "reason" => Some("reason"),
                 _ => None,
             };
-            Ok(form(&visit, &request, &asked, &Mistakes::of(error, field)?))
+            Ok(form(&visit, &request.value, &asked, &Mistakes::of(error, field)?))
         }
     }
 }
 
-fn find(visit: &Visit, asked: &Asked) -> Result<Preference, Failure> {
+fn find(visit: &Visit, asked: &Asked) -> Result<Versioned<Preference>, Failure> {
     access::require(visit.platform(), visit.caller(), DECIDE, &Resource::Platform)?;
-    Ok(quotas::preference(visit.platform(), &visit.project.id, &asked.request)?.value)
+    Ok(quotas::preference(visit.platform(), &visit.project.id, &asked.request)?)
 }
 
-async fn decide(visit: &Visit, asked: &Asked, approves: bool) -> Result<(), ApiError> {
+async fn decide(visit: &Visit, asked: &Asked, decision: Option<&str>) -> Result<(), ApiError> {
     let (project, id) = (&visit.project.id, &asked.request);
-    let (verb, decision) = match approves {
-        true => ("approve", Decision::Approve(Some(quotas::gpus(&asked.value, "value")?))),
-        false => ("deny", Decision::Deny(asked.reason.clone())),
+    let (verb, decision) = match decision {
+        Some("approve") => ("approve", Decision::Approve(Some(quotas::gpus(&asked.value, "value")?))),
+        Some("deny") => ("deny", Decision::Deny(asked.reason.clone())),
+        _ => return Err(ApiError::FailedPrecondition(visit.lang.t("quota-decision-missing").into_owned())),
     };
     let path = format!("/homerun/v1/projects/{project}/quotaPreferences/{id}:{verb}");
-    let work = async { quotas::decide(visit.platform(), visit.caller(), project, id, decision) };
+    let work = async { quotas::decide(visit.platform(), visit.caller(), project, (id, Some(asked.version)), decision) };
     visit.change("POST", path, work).await.map(drop)
 }
 
 fn form(visit: &Visit, request: &Preference, asked: &Asked, wrong: &Mistakes) -> Response {
     let lang = visit.lang;
     let title = lang.t("quota-decide").into_owned();
-    let hidden = html! { (form_secret(visit)) input type="hidden" name="request" value=(request.id); };
+    let hidden = html! {
+        (form_secret(visit))
+        input type="hidden" name="request" value=(request.id);
+        input type="hidden" name="version" value=(asked.version);
+    };
     let action = visit.path("quotas/decide");
     let content = html! {
         p .crumbs { a href=(visit.path("quotas")) { (lang.t("quotas")) } " › " }

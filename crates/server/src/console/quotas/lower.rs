@@ -8,12 +8,13 @@ use homerun_model::quota::{Bucket, Quota, SafetyChecks};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::super::confirm::{self, Question};
 use super::super::failure::Failure;
 use super::super::fields::Mistakes;
 use super::super::layout::{Page, Section, form_secret};
 use super::super::visit::{Posted, Visit};
-use super::LOWER;
 use super::request::{force, which};
+use super::{EVERY_REGION, LOWER};
 use crate::app::quotas::SERVICE;
 use crate::app::{quota_overrides, quotas};
 use crate::store::Override;
@@ -23,7 +24,7 @@ use crate::store::Override;
 #[serde(default)]
 pub(in super::super) struct Asked {
     quota: String,
-    /// Every region where empty.
+    /// A region or every region; empty where none is chosen.
     region: String,
     #[serde(skip)]
     limit: String,
@@ -43,6 +44,7 @@ pub(in super::super) async fn submit(visit: Visit, body: Bytes) -> Result<Respon
     let force = posted.get("force").is_some();
     let asked = Asked { quota: text("quota"), region: text("region"), limit: text("limit"), force };
     let done = match posted.get("action") {
+        Some("remove") if !confirm::given(&posted) => return confirm_removal(&visit, &asked),
         Some("remove") => remove(&visit, &asked).await,
         _ => lower(&visit, &asked).await,
     };
@@ -66,10 +68,7 @@ fn require(visit: &Visit) -> Result<(), Failure> {
 
 fn bucket(visit: &Visit, asked: &Asked) -> Result<Bucket, ApiError> {
     let quota = quotas::by_id(visit.platform(), &asked.quota, "override.metric")?;
-    let region = match asked.region.as_str() {
-        "" => None,
-        name => Some(quotas::region(visit.platform(), name, "override.dimensions")?),
-    };
+    let region = super::region(visit, &asked.region, "override.dimensions")?;
     Ok(Bucket { project: visit.project.id.clone(), quota, region })
 }
 
@@ -98,6 +97,22 @@ async fn remove(visit: &Visit, asked: &Asked) -> Result<(), ApiError> {
     let path = format!("{}/{id}", collection(visit, &bucket.quota));
     let work = async { quota_overrides::unlower(visit.platform(), visit.caller(), &bucket) };
     visit.change("DELETE", path, work).await
+}
+
+/// Asks whether the limit that is granted is to hold again.
+fn confirm_removal(visit: &Visit, asked: &Asked) -> Result<Response, Failure> {
+    let bucket = bucket(visit, asked)?;
+    let what = format!("{}, {}", bucket.quota.display_name(), super::place(visit, bucket.region.as_ref()));
+    let question = Question {
+        title: visit.lang.t("quota-unlower").into_owned(),
+        means: visit.lang.with("quota-unlower-means", [("what", what)]),
+        button: visit.lang.t("quota-unlower").into_owned(),
+        action: visit.path("quotas/lower"),
+        back: visit.path("quotas/lower"),
+        fields: &[("quota", &asked.quota), ("region", &asked.region), ("action", "remove")],
+    };
+    let crumbs = html! { p .crumbs { a href=(visit.path("quotas")) { (visit.lang.t("quotas")) } " › " } };
+    Ok(question.ask(visit, Section::Quotas, &crumbs))
 }
 
 fn form(visit: &Visit, asked: &Asked, wrong: &Mistakes) -> Result<Response, Failure> {
@@ -138,7 +153,7 @@ fn present(visit: &Visit) -> Result<Markup, Failure> {
             form .card.inline method="post" action=(visit.path("quotas/lower")) {
                 (form_secret(visit))
                 input type="hidden" name="quota" value=(bucket.quota.id());
-                input type="hidden" name="region" value=(bucket.region.as_ref().map_or("", |region| region.as_str()));
+                input type="hidden" name="region" value=(bucket.region.as_ref().map_or(EVERY_REGION, |region| region.as_str()));
                 span { (bucket.quota.display_name()) ", " (place) ": " (limit) }
                 button .danger type="submit" name="action" value="remove"
                     aria-label={ (lang.t("remove")) ": " (bucket.quota.gpu) ", " (place) } { (lang.t("remove")) }

@@ -5,10 +5,12 @@ pub(super) mod lower;
 pub(super) mod request;
 
 use axum::response::Response;
+use homerun_api::error::ApiError;
 use homerun_model::iam::Resource;
 use homerun_model::names::{Region, ServiceKey};
 use homerun_model::plan::place::{Holder, Ledger};
 use homerun_model::quota::{Change, Preference, Quota, QuotaKey, Quotas};
+use homerun_model::violation::Violation;
 use maud::{Markup, html};
 
 use super::failure::Failure;
@@ -22,6 +24,8 @@ const READ: &str = "cloudquotas.quotas.get";
 const ASK: &str = "cloudquotas.quotas.update";
 const LOWER: &str = "serviceusage.quotas.update";
 const DECIDE: &str = "homerun.quotas.decide";
+/// The choice of every region; nobody has chosen where there is nothing.
+const EVERY_REGION: &str = "global";
 /// Changes on the page.
 const CHANGES: usize = 100;
 
@@ -125,7 +129,7 @@ fn holders_of(visit: &Visit, region: &Region, holders: &[Holder]) -> Markup {
 fn offered(visit: &Visit, key: &QuotaKey, lowered: bool) -> Markup {
     let lang = visit.lang;
     let of = format!("{}, {}", key.gpu, key.region);
-    let href = |page: &str| at(visit, page, &key.quota(), Some(&key.region));
+    let href = |page: &str| at(visit, page, &key.quota(), &key.region);
     html! {
         div .actions {
             @if visit.may(ASK) {
@@ -141,13 +145,21 @@ fn offered(visit: &Visit, key: &QuotaKey, lowered: bool) -> Markup {
 }
 
 /// The address of a page about one limit.
-fn at(visit: &Visit, page: &str, quota: &Quota, region: Option<&Region>) -> String {
-    let region = region.map_or("", |region| region.as_str());
+fn at(visit: &Visit, page: &str, quota: &Quota, region: &Region) -> String {
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("quota", &quota.id())
-        .append_pair("region", region)
+        .append_pair("region", region.as_str())
         .finish();
     format!("{}?{query}", visit.path(&format!("quotas/{page}")))
+}
+
+/// The region that was chosen, `None` for all of them.
+fn region(visit: &Visit, chosen: &str, field: &str) -> Result<Option<Region>, ApiError> {
+    match chosen {
+        "" => Err(ApiError::InvalidArgument(vec![Violation::new(field, visit.lang.t("quota-region-missing"))])),
+        EVERY_REGION => Ok(None),
+        name => quotas::region(visit.platform(), name, field).map(Some),
+    }
 }
 
 /// Where a limit holds.

@@ -13,7 +13,7 @@ use super::super::failure::Failure;
 use super::super::fields::Mistakes;
 use super::super::layout::{Page, Section, form_secret};
 use super::super::visit::{Posted, Visit};
-use super::ASK;
+use super::{ASK, EVERY_REGION};
 use crate::app::projects;
 use crate::app::quotas::{self, API, How, Wish};
 
@@ -22,7 +22,7 @@ use crate::app::quotas::{self, API, How, Wish};
 #[serde(default)]
 pub(in super::super) struct Asked {
     quota: String,
-    /// Every region where empty.
+    /// A region or every region; empty where none is chosen.
     region: String,
     preferred: String,
     justification: String,
@@ -73,10 +73,7 @@ fn field(of: &str) -> Option<&'static str> {
 async fn ask(visit: &Visit, asked: &Asked) -> Result<(), ApiError> {
     let (platform, caller, project) = (visit.platform(), visit.caller(), &visit.project.id);
     let quota = quotas::by_id(platform, &asked.quota, "quotaPreference.quotaId")?;
-    let region = match asked.region.as_str() {
-        "" => None,
-        name => Some(quotas::region(platform, name, "quotaPreference.dimensions")?),
-    };
+    let region = super::region(visit, &asked.region, "quotaPreference.dimensions")?;
     let preferred = quotas::gpus(&asked.preferred, "quotaPreference.quotaConfig.preferredValue")?;
     let wish = Wish {
         bucket: Bucket { project: project.clone(), quota, region },
@@ -143,9 +140,10 @@ pub(super) fn which(visit: &Visit, (quota, region): (&str, &str), wrong: &Mistak
             }
         }))
         (wrong.field(("region", &lang.t("region")), "", |says| html! {
-            select #region name="region" aria-describedby=[&says.described] aria-invalid=[says.invalid] {
+            select #region name="region" required aria-describedby=[&says.described] aria-invalid=[says.invalid] {
+                option value="" { (lang.t("quota-region-choose")) }
                 @for each in &regions { option value=(each) selected[each.as_str() == region] { (each) } }
-                option value="" selected[region.is_empty()] { (lang.t("all-regions")) }
+                option value=(EVERY_REGION) selected[region == EVERY_REGION] { (lang.t("all-regions")) }
             }
         }))
     }

@@ -4,18 +4,19 @@ use axum::body::Bytes;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use homerun_api::error::ApiError;
-use homerun_model::iam::{self, ALL_USERS, Binding, INVOKER, Policy, Resource, Role};
+use homerun_model::iam::{self, ALL_AUTHENTICATED_USERS, ALL_USERS, Binding, INVOKER, Policy, Resource, Role};
 use homerun_model::names::ServiceKey;
 use homerun_model::service::Service;
 use maud::{Markup, html};
 
+use super::super::confirm::{self, Question};
 use super::super::failure::Failure;
 use super::super::fields::Mistakes;
-use super::super::layout::form_secret;
+use super::super::layout::{Section, form_secret};
 use super::super::visit::{Posted, Visit};
 use super::super::words;
 use super::{At, find, show};
-use crate::app::policies;
+use crate::app::{self, policies};
 
 const SET: &str = "run.services.setIamPolicy";
 const GET_OF_PROJECT: &str = "resourcemanager.projects.getIamPolicy";
@@ -41,6 +42,12 @@ pub(in super::super) async fn submit(visit: Visit, Path(at): Path<At>, body: Byt
     let service = find(&visit, &at)?.value;
     let text = |name: &str| posted.get(name).unwrap_or_default().trim().to_owned();
     let new = New { member: text("member"), role: text("role") };
+    if !confirm::given(&posted)
+        && let Some(question) = question(&visit, &service.key, &posted, &new)
+    {
+        app::access::require(visit.platform(), visit.caller(), SET, &Resource::Service(service.key.clone()))?;
+        return Ok(question);
+    }
     let changed = match posted.get("action") {
         Some("remove") => change(&visit, &service.key, &posted, |policy| without(policy, &new)).await,
         Some("open") => change(&visit, &service.key, &posted, |policy| with(policy, &everybody())).await,
@@ -58,6 +65,34 @@ pub(in super::super) async fn submit(visit: Visit, Path(at): Path<At>, body: Byt
             Ok(wrong.answer(show(&visit, &service, TAB, false, &content)))
         }
     }
+}
+
+/// What is asked before everybody may send requests, and before somebody loses a role.
+fn question(visit: &Visit, key: &ServiceKey, posted: &Posted, new: &New) -> Option<Response> {
+    let lang = visit.lang;
+    let etag = posted.get("etag").unwrap_or_default();
+    let all = [ALL_USERS, ALL_AUTHENTICATED_USERS].contains(&new.member.as_str());
+    let action = match posted.get("action") {
+        Some("close") => return None,
+        Some(action @ ("open" | "remove")) => action,
+        _ if all => "add",
+        _ => return None,
+    };
+    let words = || [("name", key.name.to_string()), ("member", new.member.clone()), ("role", new.role.clone())];
+    let (title, means, button) = match action {
+        "open" => ("permissions-allow", "permissions-open-means", "permissions-allow"),
+        "add" => ("permissions-add", "permissions-add-all-means", "permissions-add"),
+        _ => ("permissions-remove", "permissions-remove-means", "remove"),
+    };
+    let question = Question {
+        title: lang.t(title).into_owned(),
+        means: lang.with(means, words()),
+        button: lang.t(button).into_owned(),
+        action: words::path(key, TAB),
+        back: words::path(key, TAB),
+        fields: &[("etag", etag), ("member", &new.member), ("role", &new.role), ("action", action)],
+    };
+    Some(question.ask(visit, Section::Services, &super::crumbs(visit, key)))
 }
 
 fn everybody() -> New {

@@ -498,3 +498,14 @@ activity-older = Older
 ## GPUs, in time
 held-since = Held since
 waits-since = Waiting since
+
+## What is asked, and what was not done
+quota-decision-missing = Choose to approve or to deny. Nothing was decided.
+quota-region-choose = Choose a region
+quota-region-missing = Choose a region, or all regions.
+quota-unlower = Remove the lowered limit
+quota-unlower-means = { $what }: what is granted holds again, and instances may hold that many GPUs at once.
+permissions-open-means = Everybody who reaches { $name } may send requests to it, without a token, and causes what they cost.
+permissions-add-all-means = { $member } is not one person: on { $name }, everybody gets the role { $role } by it.
+permissions-remove = Remove a role
+permissions-remove-means = { $member } no longer has the role { $role } on { $name }. What the project grants stays.

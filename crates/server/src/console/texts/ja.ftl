@@ -481,3 +481,14 @@ activity-older = 以前の変更
 ## GPU の時間
 held-since = 使用開始
 waits-since = 待機開始
+
+## 確認と、行われなかったこと
+quota-decision-missing = 承認または却下を選択してください。リクエストは処理されていません。
+quota-region-choose = リージョンを選択
+quota-region-missing = リージョン、または「すべてのリージョン」を選択してください。
+quota-unlower = 上限の引き下げを解除
+quota-unlower-means = { $what }: 承認済みの値が再び適用され、インスタンスはただちにその数まで GPU を使用できるようになります。
+permissions-open-means = { $name } にアクセスできるすべてのユーザーが、トークンなしでリクエストを送信できるようになります。その費用も発生します。
+permissions-add-all-means = { $member } は特定のユーザーではありません。{ $name } に対するロール { $role } が、すべてのユーザーに付与されます。
+permissions-remove = ロールを削除
+permissions-remove-means = { $member } から { $name } に対するロール { $role } が削除されます。プロジェクトで付与されたロールは変わりません。

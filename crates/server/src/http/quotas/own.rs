@@ -65,7 +65,7 @@ pub(in crate::http) async fn decide(State(api): State<Api>, place: Place, body: 
         Some("deny") => Decision::Deny(request.reason.unwrap_or_default()),
         _ => return Ok(not_served(&Method::POST, &format!("quotaPreferences/{}", place.name))),
     };
-    let decided = quotas::decide(&api.platform, &place.caller, &place.project.id, &place.name, decision)?;
+    let decided = quotas::decide(&api.platform, &place.caller, &place.project.id, (&place.name, None), decision)?;
     Ok(Json(render(&api, decided.value)).into_response())
 }
 
