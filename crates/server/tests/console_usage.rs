@@ -35,6 +35,8 @@ async fn g24_usage_is_shown_by_service_by_sku_and_by_day_with_its_prices() {
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     let message = "<p class=\"wrong\" id=\"from-error\">'2026-02-30' is no date such as 2026-11-26.</p>";
     assert!(wrong.text.contains(message), "{}", wrong.text);
+    let wrong = owner.in_japanese().get("/console/demo/usage.csv?period=dates&from=2026-02-30&to=2026-03-01").await;
+    assert!(wrong.text.contains("「2026-02-30」は 2026-11-26 のような日付ではありません。"), "{}", wrong.text);
     stack.end().await;
 }
 
@@ -57,6 +59,12 @@ async fn g24_usage_is_downloaded_as_csv_and_in_focus_columns() {
     let tabs = ann.page("/console/demo/services/us-central1/ocr/instances").await;
     assert!(!tabs.contains("ocr/usage") && !tabs.contains("ocr/logs"), "{tabs}");
     stack.end().await;
+}
+
+/// The budget that a form was shown with.
+fn shown(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"was\" value=\"").expect("the budget");
+    rest.split('"').next().expect("its end").replace("&quot;", "\"")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,14 +92,29 @@ async fn g24_a_budget_is_made_changed_and_deleted_in_the_console() {
     let again = owner.post(new, &fields("5", "50")).await;
     assert!(again.text.contains("Budget 'team' already exists."), "{}", again.text);
     let budget = "/console/demo/budgets/team";
-    assert!(owner.page(budget).await.contains("value=\"50, 90\""));
-    let changed = owner.post(budget, &[("amount", "250"), ("thresholds", "75"), ("service", "ocr")]).await;
+    let page = owner.page(budget).await;
+    assert!(page.contains("value=\"50, 90\""));
+    let was = shown(&page);
+    let change = |was, amount| [("was", was), ("amount", amount), ("thresholds", "75"), ("service", "ocr")];
+    let changed = owner.post(budget, &change(&was, "125")).await;
+    assert_eq!(changed.status, StatusCode::SEE_OTHER, "{}", changed.text);
+    // Whoever has seen the budget as it was before must look again.
+    let stale = owner.post(budget, &change(&was, "250")).await;
+    assert_eq!(stale.status, StatusCode::BAD_REQUEST);
+    assert!(stale.text.contains("changed by somebody else") && stale.text.contains("value=\"250\""), "{}", stale.text);
+    assert!(owner.page("/console/demo/usage").await.contains("/ 125.0000 USD"));
+    assert_eq!(owner.post(budget, &change("", "250")).await.status, StatusCode::BAD_REQUEST);
+    let was = shown(&stale.text);
+    let changed = owner.post(budget, &change(&was, "250")).await;
     assert_eq!(changed.status, StatusCode::SEE_OTHER, "{}", changed.text);
     assert!(owner.page("/console/demo/usage").await.contains("/ 250.0000 USD"));
     let slip = owner.post(budget, &[("action", "delete"), ("confirm", "tea")]).await;
     assert!(slip.text.contains("<p class=\"wrong\" id=\"confirm-error\">"), "{}", slip.text);
     let gone = owner.post(budget, &[("action", "delete"), ("confirm", "team")]).await;
     assert_eq!(gone.status, StatusCode::SEE_OTHER, "{}", gone.text);
+    assert!(owner.page("/console/demo/usage").await.contains("There is no budget."));
+    let gone = owner.post(budget, &change(&was, "250")).await;
+    assert_eq!(gone.status, StatusCode::NOT_FOUND, "saving does not make it again: {}", gone.text);
     assert!(owner.page("/console/demo/usage").await.contains("There is no budget."));
     let audit = stack.get("/homerun/v1/projects/demo/audit").await;
     assert_eq!(audit["records"][0]["verb"], "DELETE", "{audit:#}");

@@ -11,6 +11,7 @@ use super::usage::unread;
 use super::{access, stored};
 use crate::auth::Caller;
 use crate::platform::Platform;
+pub use crate::store::Expected;
 use crate::tasks::budgets::{self, Standing};
 
 const KIND: &str = "Budget";
@@ -85,14 +86,21 @@ pub fn get(platform: &Platform, caller: &Caller, project: &ProjectId, name: &str
 /// Creates or replaces a budget.
 ///
 /// # Errors
-/// `InvalidArgument` with all that is wrong, when the caller may not, or the store fails.
-pub fn put(platform: &Platform, caller: &Caller, project: &ProjectId, budget: &Budget) -> Result<(), ApiError> {
+/// `InvalidArgument` with all that is wrong, `AlreadyExists` or `Conflict` where something else is there than was
+/// expected, when the caller may not, or the store fails.
+pub fn put(
+    platform: &Platform,
+    caller: &Caller,
+    project: &ProjectId,
+    budget: &Budget,
+    expected: Expected<'_>,
+) -> Result<(), ApiError> {
     access::require(platform, caller, CHANGE, &Resource::Project(project.clone()))?;
     let violations = budget.violations();
     if !violations.is_empty() {
         return Err(ApiError::InvalidArgument(violations));
     }
-    platform.store.put_budget(project, budget).map_err(|error| stored(error, KIND, &budget.name))?;
+    platform.store.put_budget(project, budget, expected).map_err(|error| stored(error, KIND, &budget.name))?;
     platform.live.budgets.notify_one();
     Ok(())
 }

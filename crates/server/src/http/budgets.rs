@@ -30,7 +30,8 @@ pub(super) async fn put(
     body: Bytes,
 ) -> Result<Json<wire::BudgetStatus>, Failure> {
     let asked: wire::Budget = homerun_api::run_v1::parse_strict(&body).map_err(ApiError::from)?;
-    budgets::put(&api.platform, &place.caller, &place.project.id, &read(&place.name, asked)?)?;
+    let budget = read(&place.name, asked)?;
+    budgets::put(&api.platform, &place.caller, &place.project.id, &budget, budgets::Expected::Anything)?;
     one(&api, &place)
 }
 

@@ -2,9 +2,9 @@
 
 use homerun_model::billing::budget::Budget;
 use homerun_model::names::ProjectId;
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
-use super::{Result, Store, audit};
+use super::{Result, Store, StoreError, audit};
 use crate::audit::Record;
 
 /// A threshold that a budget has reached in a month.
@@ -18,6 +18,17 @@ pub struct Notice<'a> {
     pub month: &'a str,
     /// The threshold.
     pub percent: u32,
+}
+
+/// What must be there for a budget to be stored.
+#[derive(Debug, Clone, Copy)]
+pub enum Expected<'a> {
+    /// Whatever there is.
+    Anything,
+    /// No budget of the name.
+    Nothing,
+    /// The budget that was read.
+    Budget(&'a Budget),
 }
 
 impl Store {
@@ -39,10 +50,21 @@ impl Store {
     /// Creates or replaces a budget. Its thresholds are told anew.
     ///
     /// # Errors
-    /// When the database fails.
-    pub fn put_budget(&self, project: &ProjectId, budget: &Budget) -> Result<()> {
+    /// [`StoreError::Exists`] or [`StoreError::Conflict`] where something else is there than was expected, or when the
+    /// database fails.
+    pub fn put_budget(&self, project: &ProjectId, budget: &Budget, expected: Expected<'_>) -> Result<()> {
         let body = serde_json::to_string(budget)?;
         self.write(|transaction| {
+            let found: Option<String> = transaction
+                .prepare_cached("SELECT body FROM budgets WHERE project = ?1 AND name = ?2")?
+                .query_row(params![project.as_str(), budget.name], |row| row.get(0))
+                .optional()?;
+            let present: Option<Budget> = found.map(|body| serde_json::from_str(&body)).transpose()?;
+            match expected {
+                Expected::Nothing if present.is_some() => return Err(StoreError::Exists),
+                Expected::Budget(read) if present.as_ref() != Some(read) => return Err(StoreError::Conflict),
+                _ => {}
+            }
             transaction.execute(
                 "INSERT INTO budgets (project, name, body) VALUES (?1, ?2, ?3)
                  ON CONFLICT (project, name) DO UPDATE SET body = excluded.body",

@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use intent::{Intent, Pending};
 
 pub use accounts::ServiceAccount;
-pub use budgets::Notice;
+pub use budgets::{Expected, Notice};
 pub use intent::{Feed, ServiceIntent};
 pub use metrics::{Due, MetricsStore};
 pub use projects::StoredProject;

@@ -15,7 +15,7 @@ use super::super::fields::Mistakes;
 use super::super::layout::{Page, Section, form_secret};
 use super::super::visit::{Posted, Visit};
 use super::super::words;
-use crate::app::budgets::{self, CHANGE, READ};
+use crate::app::budgets::{self, CHANGE, Expected, READ};
 use crate::app::services;
 
 /// What the form says.
@@ -30,6 +30,8 @@ struct Asked {
     webhook: String,
     /// The name once more, so that nothing is deleted by a slip.
     confirm: String,
+    /// The budget that the form was shown with, as JSON; empty for a new one.
+    was: String,
 }
 
 /// Which budget a path names.
@@ -114,6 +116,7 @@ pub(in super::super) async fn page(visit: Visit, Path(at): Path<At>) -> Result<R
     let budget = budgets::get(visit.platform(), visit.caller(), &visit.project.id, &at.budget)?;
     let text = |of: Option<String>| of.unwrap_or_default();
     let asked = Asked {
+        was: written(&budget)?,
         thresholds: budget.thresholds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         amount: budget.amount.to_string(),
         service: text(budget.service.map(|service| service.to_string())),
@@ -128,19 +131,37 @@ pub(in super::super) async fn page(visit: Visit, Path(at): Path<At>) -> Result<R
 
 pub(in super::super) async fn create(visit: Visit, body: Bytes) -> Result<Response, Failure> {
     let asked = read(&visit, &body)?.0;
-    let taken = budgets::list(visit.platform(), visit.caller(), &visit.project.id)?;
-    let done = match taken.iter().any(|budget| budget.name == asked.name) {
-        true => Err(ApiError::AlreadyExists { kind: "Budget", name: asked.name.clone() }),
-        false => put(&visit, &asked).await,
-    };
+    let done = put(&visit, &asked, Expected::Nothing).await;
     answer(&visit, None, &asked, done)
 }
 
 pub(in super::super) async fn submit(visit: Visit, Path(at): Path<At>, body: Bytes) -> Result<Response, Failure> {
     let (asked, action) = read(&visit, &body)?;
-    let asked = Asked { name: at.budget.clone(), ..asked };
-    let done = if action == "delete" { delete(&visit, &asked).await } else { put(&visit, &asked).await };
+    let mut asked = Asked { name: at.budget.clone(), ..asked };
+    let done = if action == "delete" { delete(&visit, &asked).await } else { replace(&visit, &asked).await };
+    if matches!(done, Err(ApiError::Conflict(_))) {
+        // One that is gone is not made again by saving it. Who has read about a change may overwrite it.
+        asked.was = written(&budgets::get(visit.platform(), visit.caller(), &visit.project.id, &at.budget)?)?;
+    }
     answer(&visit, Some(&at.budget), &asked, done)
+}
+
+/// A budget as the form remembers it.
+fn written(budget: &Budget) -> Result<String, ApiError> {
+    serde_json::to_string(budget).map_err(|error| ApiError::Internal(format!("the budget cannot be written: {error}")))
+}
+
+/// Replaces the budget that the visitor has seen, or none.
+async fn replace(visit: &Visit, asked: &Asked) -> Result<(), ApiError> {
+    let Ok(was) = serde_json::from_str::<Budget>(&asked.was) else {
+        return Err(ApiError::FailedPrecondition(visit.lang.t("error-form-secret").into_owned()));
+    };
+    match put(visit, asked, Expected::Budget(&was)).await {
+        Err(ApiError::Conflict(message)) => {
+            Err(ApiError::Conflict(format!("{message} {}", visit.lang.t("budget-conflict-next"))))
+        }
+        done => done,
+    }
 }
 
 fn read(visit: &Visit, body: &[u8]) -> Result<(Asked, String), Failure> {
@@ -155,6 +176,7 @@ fn read(visit: &Visit, body: &[u8]) -> Result<(Asked, String), Failure> {
         stop: posted.get("stop").is_some(),
         webhook: text("webhook"),
         confirm: text("confirm"),
+        was: text("was"),
     };
     Ok((asked, text("action")))
 }
@@ -174,7 +196,7 @@ fn path_of(visit: &Visit, name: &str) -> String {
     format!("/homerun/v1/projects/{}/budgets/{name}", visit.project.id)
 }
 
-async fn put(visit: &Visit, asked: &Asked) -> Result<(), ApiError> {
+async fn put(visit: &Visit, asked: &Asked, expected: Expected<'_>) -> Result<(), ApiError> {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let budget = Budget {
         name: asked.name.clone(),
@@ -185,7 +207,7 @@ async fn put(visit: &Visit, asked: &Asked) -> Result<(), ApiError> {
         stop: asked.stop,
         webhook: some(&asked.webhook),
     };
-    let work = async { budgets::put(visit.platform(), visit.caller(), &visit.project.id, &budget) };
+    let work = async { budgets::put(visit.platform(), visit.caller(), &visit.project.id, &budget, expected) };
     visit.change("PUT", path_of(visit, &budget.name), work).await
 }
 
@@ -208,6 +230,7 @@ fn form(visit: &Visit, of: Option<&str>, asked: &Asked, wrong: &Mistakes) -> Res
         (wrong.summary(lang))
         form .card method="post" action=(action) {
             (form_secret(visit))
+            input type="hidden" name="was" value=(asked.was);
             @if of.is_none() {
                 (wrong.field(("name", &lang.t("name")), "", |says| html! {
                     input #name name="name" required value=(asked.name) autocomplete="off" spellcheck="false"

@@ -62,10 +62,10 @@ pub(in super::super) async fn csv(
     Query(of): Query<Of>,
 ) -> Result<Response, Failure> {
     let (platform, scope) = (visit.platform(), of.scope(&visit)?);
-    let (from, to) = asked.time(platform.clock.now())?;
+    let (from, to) = asked.time(visit.lang, platform.clock.now())?;
     let by = vec![Dimension::Region, Dimension::Service, Dimension::Sku];
     let usage = usage::usage(platform, &scope, report::Query { from, to, by })?;
-    file("usage", homerun_cli::report_csv(&usage_wire::report(platform, usage)))
+    file(&visit, "usage", homerun_cli::report_csv(&usage_wire::report(platform, usage)))
 }
 
 pub(in super::super) async fn focus(
@@ -75,14 +75,15 @@ pub(in super::super) async fn focus(
 ) -> Result<Response, Failure> {
     let (platform, scope) = (visit.platform(), of.scope(&visit)?);
     let now = platform.clock.now();
-    let (from, to) = asked.time(now)?;
+    let (from, to) = asked.time(visit.lang, now)?;
     // Rows are a day long, and today's is not over.
     let to = (to < now).then_some(to);
-    file("focus", homerun_cli::focus_csv(usage_wire::export(platform, &scope, (Some(from), to), false)?))
+    file(&visit, "focus", homerun_cli::focus_csv(usage_wire::export(platform, &scope, (Some(from), to), false)?))
 }
 
-fn file(name: &str, content: Result<Vec<u8>, CliError>) -> Result<Response, Failure> {
-    let content = content.map_err(|error| ApiError::Internal(format!("the file cannot be made: {error}")))?;
+fn file(visit: &Visit, name: &str, content: Result<Vec<u8>, CliError>) -> Result<Response, Failure> {
+    let failed = |error: CliError| visit.lang.with("usage-file-failed", [("error", error.to_string())]);
+    let content = content.map_err(|error| ApiError::Internal(failed(error)))?;
     let disposition = format!("attachment; filename=\"{name}.csv\"");
     let headers =
         [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, disposition)];

@@ -40,7 +40,7 @@ pub(super) async fn page(visit: Visit, Query(asked): Query<Asked>) -> Result<Res
 pub(super) fn show(visit: &Visit, asked: &Asked, scope: &Scope, here: &str) -> Result<(Markup, Mistakes), Failure> {
     access::require(visit.platform(), visit.caller(), READ, &Resource::Project(visit.project.id.clone()))?;
     let now = visit.platform().clock.now();
-    let (time, wrong) = match asked.time(now) {
+    let (time, wrong) = match asked.time(visit.lang, now) {
         Ok(time) => (Some(time), Mistakes::default()),
         Err(error) => (None, Mistakes::of(error, period::field)?),
     };

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::super::fields::Mistakes;
+use super::super::lang::Lang;
 use super::super::visit::Visit;
 use crate::app::usage::{first_of_month, floor, period};
 use crate::store::Grain;
@@ -42,7 +43,7 @@ impl Asked {
     ///
     /// # Errors
     /// `InvalidArgument` at `from` or `to`.
-    pub(super) fn time(&self, now: Timestamp) -> Result<(Timestamp, Timestamp), ApiError> {
+    pub(super) fn time(&self, lang: Lang, now: Timestamp) -> Result<(Timestamp, Timestamp), ApiError> {
         let month = first_of_month(now);
         let months_ago = |months: u32| month.checked_sub_months(Months::new(months)).unwrap_or(month);
         match self.period.as_str() {
@@ -50,7 +51,7 @@ impl Asked {
             "30-days" => Ok((floor(now, Grain::Day.seconds()) - TimeDelta::days(29), now)),
             "12-months" => Ok((months_ago(11), now)),
             "dates" => {
-                let (from, to) = (day("from", &self.from)?, day("to", &self.to)?);
+                let (from, to) = (day(lang, "from", &self.from)?, day(lang, "to", &self.to)?);
                 period(Some(from), Some(to + TimeDelta::days(1)), now).map(|(from, to)| (from, to.min(now)))
             }
             _ => period(None, None, now),
@@ -95,10 +96,10 @@ impl Asked {
     }
 }
 
-fn day(field: &str, text: &str) -> Result<Timestamp, ApiError> {
+fn day(lang: Lang, field: &str, text: &str) -> Result<Timestamp, ApiError> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|day| day.and_hms_opt(0, 0, 0));
     day.map(|day| day.and_utc()).ok_or_else(|| {
-        let message = format!("'{text}' is no date such as 2026-11-26.");
+        let message = lang.with("period-no-date", [("text", text)]);
         ApiError::InvalidArgument(vec![Violation::new(field, message)])
     })
 }
@@ -112,7 +113,7 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
         let now = at("2026-03-31T10:20:30Z");
         let of = |period: &str, from: &str, to: &str| {
-            Asked { period: period.to_owned(), from: from.to_owned(), to: to.to_owned() }.time(now)
+            Asked { period: period.to_owned(), from: from.to_owned(), to: to.to_owned() }.time(Lang::En, now)
         };
         assert_eq!(of("", "", ""), Ok((at("2026-03-01T00:00:00Z"), now)));
         assert_eq!(of("last-month", "", ""), Ok((at("2026-02-01T00:00:00Z"), at("2026-03-01T00:00:00Z"))));
