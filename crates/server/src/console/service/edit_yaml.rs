@@ -33,20 +33,37 @@ pub(in crate::console) async fn submit(visit: Visit, Path(at): Path<At>, body: B
     let posted = Posted::read(&visit, &body)?;
     let stored = find_to_change(&visit, &at)?;
     let text = posted.get("yaml").unwrap_or_default().replace("\r\n", "\n");
-    match posted.get("do") {
-        Some("deploy") => match change(&visit, &stored, &text, false).await {
-            Ok(_) => Ok(Redirect::to(&words::path(&stored.value.key, "")).into_response()),
-            Err(error) => Ok(editor(&visit, &stored.value, &text, Err(error))),
-        },
-        Some("review") => match change(&visit, &stored, &text, true).await {
-            Ok(_) => {
-                let before = yaml::editable(&visit, &stored)?;
-                Ok(review(&visit, &stored.value, &before, &text))
-            }
-            Err(error) => Ok(editor(&visit, &stored.value, &text, Err(error))),
-        },
-        _ => Ok(editor(&visit, &stored.value, &text, Ok(()))),
+    let deploys = posted.get("do") == Some("deploy");
+    if !deploys && posted.get("do") != Some("review") {
+        return Ok(editor(&visit, &stored.value, &text, Ok(())));
     }
+    match change(&visit, &stored, &text, !deploys).await {
+        Ok(_) if deploys => Ok(Redirect::to(&words::path(&stored.value.key, "")).into_response()),
+        Ok(_) => {
+            let before = yaml::editable(&visit, &stored)?;
+            Ok(review(&visit, &stored.value, &before, &text))
+        }
+        Err(ApiError::Conflict(message)) => outdated(&visit, &find_to_change(&visit, &at)?, &text, &message),
+        Err(error) => Ok(editor(&visit, &stored.value, &text, Err(error))),
+    }
+}
+
+/// What was written on top of the service as it is now: who has seen how they differ may replace the newer version.
+fn outdated(visit: &Visit, stored: &Versioned<Service>, text: &str, message: &str) -> Result<Response, Failure> {
+    let text = with_version(text, stored.version);
+    let now = yaml::editable(visit, stored)?;
+    let message = format!("{message} {}", visit.lang.t("conflict-next"));
+    let after = html! { h2 { (visit.lang.t("yaml-differs")) } (difference(visit, &now, &text)) };
+    Ok(editor_with(visit, &stored.value, &text, Err(ApiError::Conflict(message)), &after))
+}
+
+/// The text with another version of the service, which stands there once as YAML has it.
+fn with_version(text: &str, version: u64) -> String {
+    let line = |line: &str| match line.split_once("resourceVersion:") {
+        Some((before, _)) if before.trim().is_empty() => format!("{before}resourceVersion: \"{version}\"\n"),
+        _ => line.to_owned(),
+    };
+    text.split_inclusive('\n').map(line).collect()
 }
 
 /// Replaces the service by what was written, as the API does with a body; or only checks that it could.
@@ -57,19 +74,31 @@ async fn change(
     dry_run: bool,
 ) -> Result<Versioned<Service>, ApiError> {
     let key = &stored.value.key;
-    let wire = parse(text)?;
+    let wire = parse(visit, text)?;
     app::wire::require_name(&wire, key.name.as_str())?;
     let (parsed, key) = app::wire::parse(&visit.project, key.region.clone(), wire, key.name.as_str())?;
     replace(visit, key, parsed, dry_run).await
 }
 
-fn parse(text: &str) -> Result<run_v1::Service, ApiError> {
-    let document: serde_json::Value = serde_saphyr::from_str(text)
-        .map_err(|error| ApiError::FailedPrecondition(format!("This is no YAML that can be read: {error}")))?;
+fn parse(visit: &Visit, text: &str) -> Result<run_v1::Service, ApiError> {
+    let document: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| {
+        ApiError::FailedPrecondition(visit.lang.with("yaml-unreadable", [("error", error.to_string())]))
+    })?;
     Ok(parse_strict(document.to_string().as_bytes())?)
 }
 
 fn editor(visit: &Visit, service: &Service, text: &str, outcome: Result<(), ApiError>) -> Response {
+    editor_with(visit, service, text, outcome, &html! {})
+}
+
+/// The text in a field, with something below it.
+fn editor_with(
+    visit: &Visit,
+    service: &Service,
+    text: &str,
+    outcome: Result<(), ApiError>,
+    after: &Markup,
+) -> Response {
     let lang = visit.lang;
     let wrong = outcome.as_ref().err().map(ToString::to_string);
     let content = html! {
@@ -92,6 +121,7 @@ fn editor(visit: &Visit, service: &Service, text: &str, outcome: Result<(), ApiE
                 a .button href=(words::path(&service.key, "yaml")) { (lang.t("cancel")) }
             }
         }
+        (after)
     };
     let status = outcome.as_ref().err().map_or(200, ApiError::code);
     answer(visit, service, "yaml-edit", &content, status)

@@ -510,5 +510,7 @@ permissions-open-means = Everybody who reaches { $name } may send requests to it
 permissions-add-all-means = { $member } is not one person: on { $name }, everybody gets the role { $role } by it.
 permissions-remove = Remove a role
 permissions-remove-means = { $member } no longer has the role { $role } on { $name }. What the project grants stays.
+yaml-unreadable = This is no YAML that can be read: { $error }
+yaml-differs = How this differs from what is stored now
 period-no-date = '{ $text }' is no date such as 2026-11-26.
 usage-file-failed = The file cannot be made: { $error }

@@ -493,5 +493,7 @@ permissions-open-means = { $name } にアクセスできるすべてのユーザ
 permissions-add-all-means = { $member } は特定のユーザーではありません。{ $name } に対するロール { $role } が、すべてのユーザーに付与されます。
 permissions-remove = ロールを削除
 permissions-remove-means = { $member } から { $name } に対するロール { $role } が削除されます。プロジェクトで付与されたロールは変わりません。
+yaml-unreadable = YAML として読み取れません: { $error }
+yaml-differs = 現在保存されている内容との違い
 period-no-date = 「{ $text }」は 2026-11-26 のような日付ではありません。
 usage-file-failed = ファイルを作成できません: { $error }
