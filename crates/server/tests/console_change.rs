@@ -78,7 +78,13 @@ async fn g24_a_service_is_deleted_only_by_its_name_and_a_revision_only_if_nothin
     let page = visitor.get(&format!("{WEB}/revisions?revision={first}")).await;
     let path = format!("{WEB}/revisions/{first}/delete");
     assert!(page.html.contains(&path), "{}", page.html);
-    let page = visitor.send(&path, &visitor.get(&path).await.form("card")).await;
+    let fields = visitor.get(&path).await.form("card");
+    for slip in ["", "web", &second] {
+        let page = visitor.send(&path, &fields.clone().with("name", slip)).await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST, "{slip}");
+        assert!(page.wrong("name").contains(&format!("Type the name exactly: {first}")), "{}", page.text());
+    }
+    let page = visitor.send(&path, &fields.with("name", &first)).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
     assert!(!visitor.get(&format!("{WEB}/revisions")).await.html.contains(&first));
 
@@ -119,7 +125,7 @@ async fn g12_g24_yaml_is_edited_by_the_api_s_rules_and_looked_over_before_it_is_
             400,
             "Unknown name \"timeoutSecond\" at 'spec.template.spec'",
         ),
-        (before.replace("spec:", "spec: ["), 400, "line "),
+        (before.replace("spec:", "spec: ["), 400, "YAML として読み取れません: "),
         (
             before.replace("timeoutSeconds: 300", "timeoutSeconds: 99999"),
             400,
@@ -147,5 +153,52 @@ async fn g12_g24_yaml_is_edited_by_the_api_s_rules_and_looked_over_before_it_is_
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
     let deployed = stack.get(&format!("{SERVICES}/web")).await;
     assert_eq!(deployed["spec"]["template"]["spec"]["timeoutSeconds"], 60);
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_after_a_conflict_yaml_is_compared_with_what_is_stored_now_and_can_be_deployed() {
+    let stack = Stack::start("none").await;
+    stack.create(service("web", "sim/hello", false)).await;
+    assert_eq!(stack.settled("web").await["status"], "True");
+    let visitor = Visitor::new(&stack, &stack.token).await;
+    let path = format!("{WEB}/yaml/edit");
+    let fields = visitor.get(&path).await.form("class=\"yaml\"");
+    let mine = fields.get("yaml").replace("\r\n", "\n").replace("timeoutSeconds: 300", "timeoutSeconds: 60");
+    let mut theirs = stack.get(&format!("{SERVICES}/web")).await;
+    theirs["spec"]["template"]["spec"]["containerConcurrency"] = json!(7);
+    let (status, body) = stack.call(Method::PUT, &format!("{SERVICES}/web"), Some(theirs)).await;
+    assert_eq!(status, StatusCode::OK, "{body:#}");
+
+    let page = visitor.send(&path, &fields.clone().with("yaml", &mine).with("do", "deploy")).await;
+    assert_eq!(page.status, StatusCode::CONFLICT);
+    assert!(page.text().contains("changed by somebody else"), "{}", page.text());
+    assert!(page.text().contains("Deploying again replaces that by what is filled in here."), "{}", page.text());
+    for line in ["<del>-       containerConcurrency: 7</del>", "<ins>+       timeoutSeconds: 60</ins>"] {
+        assert!(page.html.contains(line), "{line}: {}", page.html);
+    }
+    let fields = page.form("class=\"yaml\"");
+    assert!(fields.get("yaml").contains("timeoutSeconds: 60"), "what was written is still there");
+    let page = visitor.send(&path, &fields.clone().with("do", "review")).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text());
+    let page = visitor.send(&path, &fields.with("do", "deploy")).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
+    let deployed = &stack.get(&format!("{SERVICES}/web")).await["spec"]["template"]["spec"];
+    assert_eq!((&deployed["timeoutSeconds"], &deployed["containerConcurrency"]), (&json!(60), &json!(80)));
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_a_service_says_what_was_not_done_after_it_was_created() {
+    let stack = Stack::start("none").await;
+    stack.create(service("web", "sim/hello", false)).await;
+    let visitor = Visitor::speaking(&stack, &stack.token, "ja").await;
+    let page = visitor.get(&format!("{WEB}?not-done=public")).await;
+    let to = page.to.expect("its first tab");
+    let page = visitor.get(&to).await;
+    assert!(page.text().contains("未認証の呼び出しは許可されていません"), "{}", page.text());
+    assert!(page.html.contains(&format!("href=\"{WEB}/permissions\"")), "{}", page.html);
+    let page = visitor.get(&to.replace("public", "anything")).await;
+    assert!(!page.text().contains("未認証の呼び出しは許可されていません"), "{}", page.text());
     stack.end().await;
 }

@@ -19,7 +19,6 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use homerun_api::error::ApiError;
 use homerun_model::iam::{ALL_USERS, Binding, INVOKER, Policy, Resource};
-use homerun_model::names::ServiceKey;
 use homerun_model::service::{Service, ServiceSpec};
 use homerun_model::traffic as targets;
 use http::StatusCode;
@@ -105,7 +104,7 @@ pub(super) async fn create(visit: Visit, body: Bytes) -> Result<Response, Failur
         return Ok(show(&visit, &around, &sent.draft, &sent.entry, Ok(())));
     }
     match make(&visit, &around, &sent).await {
-        Ok(key) => Ok(Redirect::to(&words::path(&key, "")).into_response()),
+        Ok(made) => Ok(Redirect::to(&made).into_response()),
         Err(error) => Ok(show(&visit, &around, &sent.draft, &sent.entry, Err(error))),
     }
 }
@@ -178,7 +177,8 @@ fn show(visit: &Visit, around: &Around<'_>, draft: &Draft, entry: &Entry, outcom
     response
 }
 
-async fn make(visit: &Visit, around: &Around<'_>, sent: &Sent) -> Result<ServiceKey, ApiError> {
+/// Creates the service. Where to go then: to the service, which says what was not done after it was there.
+async fn make(visit: &Visit, around: &Around<'_>, sent: &Sent) -> Result<String, ApiError> {
     let (platform, caller) = (visit.platform(), visit.caller());
     let wire = sent.draft.service()?;
     let name = sent.draft.text(NAME);
@@ -195,9 +195,12 @@ async fn make(visit: &Visit, around: &Around<'_>, sent: &Sent) -> Result<Service
         let binding = Binding { role: INVOKER.to_owned(), members: vec![ALL_USERS.to_owned()] };
         let policy = Policy { bindings: vec![binding], ..Policy::default() };
         let set = async { app::policies::set(platform, caller, &Resource::Service(key.clone()), policy) };
-        visit.change("POST", format!("{services}/{name}:setIamPolicy"), set).await?;
+        if let Err(error) = visit.change("POST", format!("{services}/{name}:setIamPolicy"), set).await {
+            tracing::error!(service = %key.name, %error, "a service was created and not made public");
+            return Ok(service::path_saying(&key, service::NOT_PUBLIC));
+        }
     }
-    Ok(key)
+    Ok(words::path(&key, ""))
 }
 
 async fn replace(visit: &Visit, stored: &Versioned<Service>, sent: &Sent) -> Result<Versioned<Service>, ApiError> {

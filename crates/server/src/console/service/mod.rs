@@ -54,11 +54,24 @@ const TABS: [(&str, &str); 7] = [
 /// The query of a page, by name.
 pub(super) type Asked = HashMap<String, String>;
 
+/// What a service's page says was not done while it was made: the service was not opened to everybody.
+pub(super) const NOT_PUBLIC: &str = "public";
+
+/// The path of a service's page, which says that something was not done.
+pub(super) fn path_saying(key: &ServiceKey, not_done: &str) -> String {
+    format!("{}?not-done={not_done}", words::path(key, ""))
+}
+
 /// The first tab that the visitor may see.
-pub(super) async fn overview(visit: Visit, Path(at): Path<At>) -> Response {
+pub(super) async fn overview(visit: Visit, Path(at): Path<At>, Query(asked): Query<Asked>) -> Response {
     let key = visit.key(&at.region, &at.service);
     let first = offered(&visit, &key).next().map_or("yaml", |(tab, _)| tab);
-    Redirect::to(&words::path(&key, first)).into_response()
+    let saying = if is_not_public(&asked) { format!("?not-done={NOT_PUBLIC}") } else { String::new() };
+    Redirect::to(&format!("{}{saying}", words::path(&key, first))).into_response()
+}
+
+fn is_not_public(asked: &Asked) -> bool {
+    asked.get("not-done").is_some_and(|what| what == NOT_PUBLIC)
 }
 
 pub(super) async fn tab(visit: Visit, Path(at): Path<At>, Query(asked): Query<Asked>) -> Result<Response, Failure> {
@@ -70,6 +83,15 @@ pub(super) async fn tab(visit: Visit, Path(at): Path<At>, Query(asked): Query<As
         "instances" => instances::show(&visit, &service.value)?,
         "yaml" => yaml::show(&visit, &service)?,
         other => return Err(Failure(ApiError::NotFound { kind: "Page", name: other.to_owned() })),
+    };
+    let content = html! {
+        @if is_not_public(&asked) {
+            p .message.error role="alert" {
+                (visit.lang.t("not-made-public")) " "
+                a href=(words::path(&service.value.key, "permissions")) { (visit.lang.t("tab-permissions")) }
+            }
+        }
+        (content)
     };
     Ok(show(&visit, &service.value, &at.tab, true, &content))
 }

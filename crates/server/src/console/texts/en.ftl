@@ -514,3 +514,4 @@ yaml-unreadable = This is no YAML that can be read: { $error }
 yaml-differs = How this differs from what is stored now
 period-no-date = '{ $text }' is no date such as 2026-11-26.
 usage-file-failed = The file cannot be made: { $error }
+not-made-public = The service was created, but unauthenticated invocations were not allowed: requests need authentication. Allow them here:

@@ -497,3 +497,4 @@ yaml-unreadable = YAML として読み取れません: { $error }
 yaml-differs = 現在保存されている内容との違い
 period-no-date = 「{ $text }」は 2026-11-26 のような日付ではありません。
 usage-file-failed = ファイルを作成できません: { $error }
+not-made-public = サービスは作成されましたが、未認証の呼び出しは許可されていません。リクエストには認証が必要です。次のページで許可できます:
