@@ -66,6 +66,7 @@ fn one(form: &Form<'_>, around: &Around<'_>, index: usize, path: &str) -> Markup
                 (form.cell(&format!("{row}.name"), "name", number))
                 (form.cell(&format!("{row}.value"), "value", number))
             }))
+            p .hint { (lang.t("secrets-hint")) }
         }
         h3 { (lang.t("probes")) }
         @for (probe, name) in probes::KINDS { (probes::one(form, &format!("{path}.{probe}"), name)) }

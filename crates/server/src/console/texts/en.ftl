@@ -515,3 +515,4 @@ yaml-differs = How this differs from what is stored now
 period-no-date = '{ $text }' is no date such as 2026-11-26.
 usage-file-failed = The file cannot be made: { $error }
 not-made-public = The service was created, but unauthenticated invocations were not allowed: requests need authentication. Allow them here:
+secrets-hint = homerun has no secrets yet. The values of variables are stored as they are and shown to whoever may see the service.
