@@ -227,3 +227,79 @@ async fn s06_g24_a_sidecar_its_order_a_probe_and_a_volume_are_added_row_by_row()
     assert_eq!(spec["containers"][1].get("ports"), None);
     stack.end().await;
 }
+
+/// A service with all that a form has fields for, and more.
+fn everything() -> Value {
+    json!({
+        "apiVersion": "serving.knative.dev/v1", "kind": "Service",
+        "metadata": {"name": "ocr", "namespace": "demo", "labels": {"team": "", "a": "b"}, "annotations": {
+            "run.googleapis.com/ingress": "internal", "run.googleapis.com/launch-stage": "BETA",
+            "run.googleapis.com/maxScale": "3"}},
+        "spec": {
+            "template": {
+                "metadata": {"labels": {"x": "y"}, "annotations": {
+                    "autoscaling.knative.dev/maxScale": "1", "example.com/mine": "kept",
+                    "run.googleapis.com/cpu-throttling": "false", "run.googleapis.com/startup-cpu-boost": "true",
+                    "run.googleapis.com/sessionAffinity": "true", "homerun.dev/idle-timeout": "30s",
+                    "run.googleapis.com/gpu-zonal-redundancy-disabled": "true",
+                    "run.googleapis.com/container-dependencies": "{\"app\":[\"db\"]}"}},
+                "spec": {
+                    "containerConcurrency": 8, "timeoutSeconds": 60,
+                    "nodeSelector": {"run.googleapis.com/accelerator": "nvidia-l4"},
+                    "volumes": [{"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+                        {"name": "w", "emptyDir": {"medium": "Memory"}}],
+                    "containers": [
+                        {"name": "app", "image": "sim/hello", "command": ["sh"], "args": ["-c", "", "two\nlines"],
+                         "workingDir": "/w", "env": [{"name": "A", "value": "<b> & \"c\""}, {"name": "EMPTY", "value": ""}],
+                         "ports": [{"containerPort": 80, "name": "h2c"}],
+                         "resources": {"limits": {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"}},
+                         "startupProbe": {"tcpSocket": {"port": 80}, "failureThreshold": 1800, "periodSeconds": 1,
+                             "timeoutSeconds": 1},
+                         "livenessProbe": {"httpGet": {"path": "/", "port": 80, "httpHeaders": [{"name": "H", "value": "1"}]}},
+                         "readinessProbe": {"grpc": {"port": 80, "service": "s"}, "successThreshold": 2},
+                         "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": true, "subPath": "s"},
+                             {"name": "w", "mountPath": "/w"}]},
+                        {"name": "db", "image": "sim/hello", "startupProbe": {"grpc": {"port": 5}}},
+                    ],
+                },
+            },
+            "traffic": [{"latestRevision": true, "percent": 100, "tag": "new"}],
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_a_service_comes_back_from_its_pages_as_it_was() {
+    let stack = Stack::start("simulated:nvidia-l4=1").await;
+    stack.create(everything()).await;
+    stack.settled("ocr").await;
+    let whole = |service: &Value| {
+        let mut service = json!({"labels": service["metadata"]["labels"], "annotations": service["metadata"]["annotations"],
+            "spec": service["spec"]});
+        service["annotations"].as_object_mut().expect("annotations").retain(|name, _| !name.starts_with("serving."));
+        service
+    };
+    let before = stack.get(&format!("{SERVICES}/ocr")).await;
+    let visitor = Visitor::new(&stack, &stack.token).await;
+    let path = "/console/demo/services/us-central1/ocr/deploy";
+    let page = visitor.get(path).await;
+    let unchanged = visitor.send(path, &page.form("deploy").with("do", "deploy")).await;
+    assert!(unchanged.text().contains("Nothing differs from the latest revision"), "{}", unchanged.text());
+    assert_eq!(whole(&stack.get(&format!("{SERVICES}/ocr")).await), whole(&before));
+
+    // One field more, and a button on the way: all else is as it was.
+    let fields = page.form("deploy").with("spec.template.spec.timeoutSeconds", "61");
+    let fields = visitor.send(path, &fields.with("do", "refresh")).await.form("deploy");
+    let page = visitor.send(path, &fields.with("do", "deploy")).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
+    let mut wanted = whole(&before);
+    wanted["spec"]["template"]["spec"]["timeoutSeconds"] = json!(61);
+    assert_eq!(whole(&stack.get(&format!("{SERVICES}/ocr")).await), wanted);
+
+    stack.settled("ocr").await;
+    let path = "/console/demo/services/us-central1/ocr/traffic";
+    let page = visitor.send(path, &visitor.get(path).await.form("deploy").with("do", "save")).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
+    assert_eq!(whole(&stack.get(&format!("{SERVICES}/ocr")).await), wanted);
+    stack.end().await;
+}
