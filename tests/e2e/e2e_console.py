@@ -268,6 +268,7 @@ class Walk(Case):
         before = BROWSER.text("main")
         self.assertIn("of", before)
         BROWSER.click("Request increase", "a.primary")
+        BROWSER.choose("Region", "us-central1")
         BROWSER.fill("New value", "3")
         BROWSER.fill("Justification", "for the walk")
         BROWSER.click("Submit request")
