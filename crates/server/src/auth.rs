@@ -30,7 +30,7 @@ use external::External;
 pub use external::IssuerConfig;
 use keys::Keys;
 pub use keys::{KEYS_FILE, TOKEN_MAX_SECONDS};
-pub use oidc::{OidcError, Return};
+pub use oidc::{OidcError, Return, TokenError};
 pub use sessions::SignedIn;
 use tokens::Claims;
 

@@ -1,6 +1,7 @@
 //! Issuers of other houses (OpenID Connect), trusted by configuration.
 
 use std::path::PathBuf;
+use std::sync::{self, PoisonError};
 use std::time::{Duration, Instant};
 
 use homerun_model::Timestamp;
@@ -81,9 +82,9 @@ pub enum ProviderError {
     /// It cannot be asked.
     #[error("it cannot be asked")]
     Http(#[source] reqwest::Error),
-    /// It refuses, or answers what it must not.
+    /// It refuses.
     #[error("it answers {status} where {what} was expected: {body}")]
-    Answer {
+    Refused {
         /// The status.
         status: u16,
         /// What was asked for.
@@ -91,6 +92,17 @@ pub enum ProviderError {
         /// The beginning of what it says.
         body: String,
     },
+    /// It answers what it must not. What that was may hold a token, and so is not told.
+    #[error("its answer, of {bytes} bytes, is not {what}")]
+    Garbage {
+        /// What was asked for.
+        what: &'static str,
+        /// How long the answer was; it is read up to 1 MiB.
+        bytes: usize,
+    },
+    /// Its configuration is another issuer's (OpenID Connect Discovery, 4.3).
+    #[error("its OpenID configuration is of '{0}': write the setting 'issuer' exactly so, if that is who is meant")]
+    OtherIssuer(String),
 }
 
 /// A trusted issuer and its keys.
@@ -98,6 +110,8 @@ pub(super) struct External {
     config: IssuerConfig,
     http: reqwest::Client,
     keys: Mutex<Fetched>,
+    /// And when they were read. Who has not signed in yet must not make homerun ask each time.
+    endpoints: sync::Mutex<Option<(Endpoints, Instant)>>,
 }
 
 #[derive(Default)]
@@ -124,7 +138,7 @@ impl External {
     pub(super) fn new(config: IssuerConfig) -> Self {
         let http =
             crate::outgoing::client().build().inspect_err(|error| tracing::error!(%error, "no issuer can be asked"));
-        Self { config, http: http.unwrap_or_default(), keys: Mutex::default() }
+        Self { config, http: http.unwrap_or_default(), keys: Mutex::default(), endpoints: sync::Mutex::default() }
     }
 
     pub(super) fn issuer(&self) -> &str {
@@ -159,8 +173,18 @@ impl External {
     /// Where people sign in, and where codes are changed for tokens.
     pub(super) async fn endpoints(&self) -> Result<Endpoints, ProviderError> {
         let base = self.config.issuer.trim_end_matches('/');
+        let known = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((endpoints, _)) = known.filter(|(_, read)| read.elapsed() < KEYS_FRESH) {
+            return Ok(endpoints);
+        }
         let request = self.http.get(format!("{base}/.well-known/openid-configuration"));
-        ask(request, "its OpenID configuration").await
+        let endpoints: Endpoints = ask(request, "its OpenID configuration").await?;
+        if endpoints.issuer != self.config.issuer {
+            return Err(ProviderError::OtherIssuer(endpoints.issuer));
+        }
+        let kept = Some((endpoints.clone(), Instant::now()));
+        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        Ok(endpoints)
     }
 
     /// Changes a code for the identity token that it stands for.
@@ -239,11 +263,11 @@ async fn ask<T: DeserializeOwned>(request: reqwest::RequestBuilder, what: &'stat
     {
         body.extend_from_slice(&chunk);
     }
-    let read = if status.is_success() { serde_json::from_slice(&body).ok() } else { None };
-    read.ok_or_else(|| {
+    if !status.is_success() {
         let body = String::from_utf8_lossy(&body).chars().take(200).collect();
-        ProviderError::Answer { status: status.as_u16(), what, body }
-    })
+        return Err(ProviderError::Refused { status: status.as_u16(), what, body });
+    }
+    serde_json::from_slice(&body).map_err(|_| ProviderError::Garbage { what, bytes: body.len() })
 }
 
 /// The principal that claims speak of: whoever has the email. Names that are the local issuer's to

@@ -54,8 +54,8 @@ pub struct Return<'a> {
     pub browser: &'a str,
     /// The sign-in that it says it was.
     pub state: &'a str,
-    /// What the provider gave it for us.
-    pub code: &'a str,
+    /// The code that the provider gave it for us, or why it gave none.
+    pub answer: Result<&'a str, &'a str>,
 }
 
 /// Somebody has signed in.
@@ -80,17 +80,44 @@ pub enum OidcError {
     /// The provider does not do its part.
     #[error("the provider does not do its part")]
     Provider(#[source] ProviderError),
-    /// The provider's token is not about this sign-in, or names nobody with a verified email.
-    #[error("the provider's token is not good: {0}")]
-    Token(&'static str),
+    /// The provider, or the person there, has refused; in the provider's words.
+    #[error("the provider has refused: {0}")]
+    Refused(String),
+    /// The provider's token signs nobody in.
+    #[error("the provider's token is not good")]
+    Token(#[source] TokenError),
     /// The session cannot be kept.
     #[error("the session cannot be kept")]
     Store(#[from] StoreError),
 }
 
+/// Why an identity token signs nobody in (OpenID Connect Core, 3.1.3.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// It was not made by the provider, or is not valid now.
+    #[error("its signature, issuer or time is wrong")]
+    NotValid,
+    /// `aud` has not this client.
+    #[error("it is for another client")]
+    OtherClient,
+    /// `azp` is not this client.
+    #[error("another client asked for it")]
+    OtherParty,
+    /// `nonce` is not this sign-in's.
+    #[error("it is of another sign-in")]
+    OtherSignIn,
+    /// `email` is absent.
+    #[error("it names no email; the client must be allowed the scope 'email'")]
+    NoEmail,
+    /// The email proves nothing.
+    #[error("its email is not verified, or not the provider's to name")]
+    BadEmail,
+}
+
 /// What a provider says about itself, as far as it matters here.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct Endpoints {
+    pub(super) issuer: String,
     pub(super) authorization_endpoint: String,
     pub(super) token_endpoint: String,
 }
@@ -148,10 +175,11 @@ impl Auth {
         let sign_in = self.pending.take(&back, now).ok_or(OidcError::NotBegun)?;
         let external = self.external.get(sign_in.provider).ok_or(OidcError::Unknown)?;
         let client = external.client().ok_or(OidcError::Unknown)?;
-        let exchange = external.exchange(&client, back.code, &sign_in.verifier, &sign_in.redirect_uri);
+        let code = back.answer.map_err(|why| OidcError::Refused(why.to_owned()))?;
+        let exchange = external.exchange(&client, code, &sign_in.verifier, &sign_in.redirect_uri);
         let token = exchange.await.map_err(OidcError::Provider)?;
         let claims = external.claims(&token, now).await;
-        let claims = claims.ok_or(OidcError::Token("its signature, issuer or time is wrong"))?;
+        let claims = claims.ok_or(OidcError::Token(TokenError::NotValid))?;
         let caller = about(&claims, client.id(), &sign_in.nonce).map_err(OidcError::Token)?;
         let (secret, expires_at) = self.begin_session(&Known { caller, expires: None })?;
         Ok(Finished { secret, expires_at, next: sign_in.next })
@@ -159,22 +187,22 @@ impl Auth {
 }
 
 /// Whom an identity token speaks of that was made for this client and this sign-in.
-fn about(claims: &Claims, client_id: &str, nonce: &str) -> Result<Caller, &'static str> {
+fn about(claims: &Claims, client_id: &str, nonce: &str) -> Result<Caller, TokenError> {
     if !claims.aud.iter().any(|audience| audience == client_id) {
-        return Err("it is for another client");
+        return Err(TokenError::OtherClient);
     }
     // Made for several, it must say which of them asked for it.
     let several = claims.aud.iter().count() > 1;
     if (several || claims.azp.is_some()) && claims.azp.as_deref() != Some(client_id) {
-        return Err("another client asked for it");
+        return Err(TokenError::OtherParty);
     }
     if !claims.nonce.as_deref().is_some_and(|given| same(given.as_bytes(), nonce.as_bytes())) {
-        return Err("it is of another sign-in");
+        return Err(TokenError::OtherSignIn);
     }
     if claims.email.is_none() {
-        return Err("it names no email; the client must be allowed the scope 'email'");
+        return Err(TokenError::NoEmail);
     }
-    let principal = external::principal(claims).ok_or("its email is not verified, or not the provider's to name")?;
+    let principal = external::principal(claims).ok_or(TokenError::BadEmail)?;
     Ok(Caller { principal, owner: false })
 }
 
@@ -219,15 +247,14 @@ mod tests {
             |change: fn(&mut Claims)| about(&claims(change), "console", "n").map(|caller| caller.email().to_owned());
         assert_eq!(judge(|_| {}), Ok("ann@example.com".to_owned()));
         for (change, expected) in [
-            ((|claims| claims.nonce = None) as fn(&mut Claims), "another sign-in"),
-            (|claims| claims.nonce = Some("m".to_owned()), "another sign-in"),
-            (|claims| claims.azp = Some("other".to_owned()), "another client asked"),
-            (|claims| claims.email = None, "no email"),
-            (|claims| claims.email_verified = Some(false), "not verified"),
-            (|claims| claims.email = Some("owner@homerun.local".to_owned()), "not the provider's"),
+            ((|claims| claims.nonce = None) as fn(&mut Claims), TokenError::OtherSignIn),
+            (|claims| claims.nonce = Some("m".to_owned()), TokenError::OtherSignIn),
+            (|claims| claims.azp = Some("other".to_owned()), TokenError::OtherParty),
+            (|claims| claims.email = None, TokenError::NoEmail),
+            (|claims| claims.email_verified = Some(false), TokenError::BadEmail),
+            (|claims| claims.email = Some("owner@homerun.local".to_owned()), TokenError::BadEmail),
         ] {
-            let error = judge(change).unwrap_err();
-            assert!(error.contains(expected), "{error}");
+            assert_eq!(judge(change), Err(expected));
         }
         let mut several = claims(|_| {});
         several.aud = Audience::Many(["other", "console"].map(str::to_owned).to_vec());
@@ -250,7 +277,7 @@ mod tests {
             next: String::new(),
             begun,
         };
-        let take = |browser, state, now| pending.take(&Return { browser, state, code: "" }, now).is_some();
+        let take = |browser, state, now| pending.take(&Return { browser, state, answer: Ok("") }, now).is_some();
         pending.add("s".to_owned(), sign_in(now));
         assert!(!take("other", "s", now) && !take("b", "t", now));
         assert!(take("b", "s", now), "another browser has not ended it");

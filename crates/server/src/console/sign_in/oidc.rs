@@ -14,7 +14,7 @@ use super::super::failure::Failure;
 use super::super::lang::Lang;
 use super::super::visit::{back, cookie};
 use super::{Next, session_cookie};
-use crate::auth::{OidcError, Return};
+use crate::auth::{OidcError, Return, TokenError};
 
 /// The cookie of a browser that has begun to sign in.
 const COOKIE: &str = "homerun_sign_in";
@@ -46,7 +46,8 @@ pub(in super::super) async fn begin(
     };
     let begun = console.auth.begin_sign_in(provider, &format!("{base}{PATH}/back"), back(&next.next)).await;
     let begun = begun.map_err(|error| told(lang, &error))?;
-    let kept = format!("{COOKIE}={}; Path={PATH}; Max-Age=600; HttpOnly; SameSite=Lax", begun.browser);
+    let secure = secure(&console);
+    let kept = format!("{COOKIE}={}; Path={PATH}; Max-Age=600; HttpOnly; SameSite=Lax{secure}", begun.browser);
     Ok(([(header::SET_COOKIE, kept)], Redirect::to(&begun.location)).into_response())
 }
 
@@ -63,10 +64,15 @@ fn base(console: &Console, headers: &HeaderMap) -> Option<String> {
     here.then(|| format!("http://{host}"))
 }
 
+/// What keeps a cookie out of clear text, where providers send people back to HTTPS and so every such cookie is set by it.
+fn secure(console: &Console) -> &'static str {
+    let https = console.auth.console_url().is_some_and(|base| base.starts_with("https://"));
+    if https { "; Secure" } else { "" }
+}
+
 /// What a provider sends back with the browser.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 pub(in super::super) struct Answer {
     state: String,
     code: String,
@@ -81,14 +87,12 @@ pub(in super::super) async fn finish(
     Query(answer): Query<Answer>,
 ) -> Result<Response, Failure> {
     let lang = Lang::of(&headers);
-    if let Some(error) = answer.error {
-        let why = answer.error_description.unwrap_or(error);
-        return Err(Failure(ApiError::FailedPrecondition(lang.with("sign-in-refused", [("why", why)]))));
-    }
     let browser = cookie(&headers, COOKIE).unwrap_or_default();
-    let back = Return { browser: &browser, state: &answer.state, code: &answer.code };
+    let refusal = answer.error.as_deref().map(|error| answer.error_description.as_deref().unwrap_or(error));
+    let code = refusal.map_or(Ok(answer.code.as_str()), Err);
+    let back = Return { browser: &browser, state: &answer.state, answer: code };
     let finished = console.auth.finish_sign_in(back).await.map_err(|error| told(lang, &error))?;
-    let session = session_cookie(&console, &finished.secret, finished.expires_at);
+    let session = session_cookie(&console, &finished.secret, finished.expires_at) + secure(&console);
     let gone = format!("{COOKIE}=; Path={PATH}; Max-Age=0; HttpOnly; SameSite=Lax");
     let cookies = AppendHeaders([(header::SET_COOKIE, session), (header::SET_COOKIE, gone)]);
     Ok((cookies, Redirect::to(&finished.next)).into_response())
@@ -101,8 +105,21 @@ fn told(lang: Lang, error: &OidcError) -> Failure {
         OidcError::Store(store) => return Failure(ApiError::Internal(format!("the session cannot be kept: {store}"))),
         OidcError::NotBegun => lang.t("sign-in-not-begun").into_owned(),
         OidcError::Provider(_) => lang.t("sign-in-provider-fails").into_owned(),
-        OidcError::Token(why) => lang.with("sign-in-token-bad", [("why", *why)]),
+        OidcError::Refused(why) => lang.with("sign-in-refused", [("why", why.as_str())]),
+        OidcError::Token(why) => lang.with("sign-in-token-bad", [("why", lang.t(text_of(*why)))]),
     };
     tracing::warn!(error = error as &dyn Error, "somebody could not sign in by a provider");
     Failure(ApiError::FailedPrecondition(message))
+}
+
+/// The text that says what is wrong with a token.
+fn text_of(wrong: TokenError) -> &'static str {
+    match wrong {
+        TokenError::NotValid => "sign-in-token-not-valid",
+        TokenError::OtherClient => "sign-in-token-other-client",
+        TokenError::OtherParty => "sign-in-token-other-party",
+        TokenError::OtherSignIn => "sign-in-token-other-sign-in",
+        TokenError::NoEmail => "sign-in-token-no-email",
+        TokenError::BadEmail => "sign-in-token-bad-email",
+    }
 }

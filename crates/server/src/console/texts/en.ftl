@@ -20,6 +20,12 @@ sign-in-refused = You were not signed in: { $why }
 sign-in-not-begun = This sign-in was not begun in this browser, has ended already or took longer than ten minutes. Please begin again.
 sign-in-provider-fails = The provider cannot be reached or does not answer as it should. homerun's own log says more.
 sign-in-token-bad = The provider's token was not accepted: { $why }.
+sign-in-token-not-valid = its signature, issuer or time is wrong
+sign-in-token-other-client = it is for another client
+sign-in-token-other-party = another client asked for it
+sign-in-token-other-sign-in = it is of another sign-in
+sign-in-token-no-email = it names no email; the client must be allowed the scope “email”
+sign-in-token-bad-email = its email is not verified, or not the provider's to name
 sign-in-unknown-host = To sign in by a provider from another machine, the setting console_url of [auth] must say where the console is.
 
 ## When something fails

@@ -19,7 +19,13 @@ sign-in-with = { $name } でログイン
 sign-in-refused = ログインできませんでした: { $why }
 sign-in-not-begun = このログインはこのブラウザで開始されたものではないか、すでに完了しているか、10 分以上経過しています。もう一度やり直してください。
 sign-in-provider-fails = プロバイダに接続できないか、応答が正しくありません。詳細は homerun のログをご覧ください。
-sign-in-token-bad = プロバイダのトークンを受け付けられませんでした: { $why }
+sign-in-token-bad = プロバイダのトークンを受け付けられませんでした: { $why }。
+sign-in-token-not-valid = 署名、発行者、または有効期間が正しくありません
+sign-in-token-other-client = 別のクライアント向けのトークンです
+sign-in-token-other-party = 別のクライアントが要求したトークンです
+sign-in-token-other-sign-in = 別のログインのトークンです
+sign-in-token-no-email = メールアドレスが含まれていません。クライアントにスコープ「email」を許可してください
+sign-in-token-bad-email = メールアドレスが確認済みでないか、このプロバイダが名乗れるものではありません
 sign-in-unknown-host = 別のマシンからプロバイダでログインするには、[auth] の console_url にコンソールのアドレスを設定する必要があります。
 
 ## うまくいかないとき
