@@ -52,9 +52,11 @@ pub struct AuthConfig {
     /// For how many days a key signs before a new one is made.
     pub key_rotation_days: u32,
     /// External issuers that are trusted.
+    #[serde(deserialize_with = "external::issuers")]
     pub issuers: Vec<IssuerConfig>,
     /// Where browsers reach the console, without a path, for instance `https://homerun.example.com`: issuers send
     /// people back there. Where absent, the address of this machine that the browser uses.
+    #[serde(deserialize_with = "oidc::console_url")]
     pub console_url: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Signing in to the console by an OpenID Connect provider. Another homerun's local issuer signs for it.
+//! Signing in to the console by an OpenID Connect provider, of which the tests have one of their own.
 
 mod common;
 
@@ -27,8 +27,10 @@ struct Provider {
     base: String,
     /// In PKCS #8.
     key: Arc<Vec<u8>>,
-    /// Claims besides the good ones.
+    /// Claims besides the good ones; one that is null is left out.
     change: Arc<Mutex<Value>>,
+    /// Whose OpenID configuration it has.
+    issuer: Arc<Mutex<String>>,
     /// What the token endpoint was sent, and its `Authorization`.
     seen: Arc<Mutex<Vec<(HashMap<String, String>, String)>>>,
     nonce: Arc<Mutex<String>>,
@@ -41,7 +43,8 @@ impl Provider {
         let change = Arc::new(Mutex::new(json!({})));
         let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
         let key = Arc::new(key.as_ref().to_vec());
-        let provider = Self { base, key, change, seen: Arc::default(), nonce: Arc::default() };
+        let issuer = Arc::new(Mutex::new(base.clone()));
+        let provider = Self { base, key, change, issuer, seen: Arc::default(), nonce: Arc::default() };
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(configuration))
             .route("/keys", get(keys))
@@ -79,7 +82,7 @@ fn query(address: &str) -> HashMap<String, String> {
 async fn configuration(State(provider): State<Provider>) -> Json<Value> {
     let base = &provider.base;
     Json(json!({
-        "issuer": base, "authorization_endpoint": format!("{base}/authorize"),
+        "issuer": *provider.issuer.lock().unwrap(), "authorization_endpoint": format!("{base}/authorize"),
         "token_endpoint": format!("{base}/token"), "jwks_uri": format!("{base}/keys"),
     }))
 }
@@ -96,8 +99,13 @@ async fn token(State(provider): State<Provider>, headers: HeaderMap, body: Strin
     let form: HashMap<String, String> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
     let authorization = headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
     provider.seen.lock().unwrap().push((form.clone(), authorization));
-    if form["code"] == "broken" {
-        return (StatusCode::BAD_REQUEST, "<html>invalid_grant").into_response();
+    match form["code"].as_str() {
+        "broken" => return (StatusCode::BAD_REQUEST, "<html>invalid_grant").into_response(),
+        "html" => return "<html>welcome</html>".into_response(),
+        "no-identity" => return Json(json!({"access_token": "s3cret", "token_type": "Bearer"})).into_response(),
+        "endless" => return Json(json!({"id_token": "x".repeat(2 << 20)})).into_response(),
+        "garbage" => return Json(json!({"id_token": "garbage"})).into_response(),
+        _ => {}
     }
     let now = chrono::Utc::now().timestamp();
     let mut claims = json!({
@@ -107,14 +115,30 @@ async fn token(State(provider): State<Provider>, headers: HeaderMap, body: Strin
     for (name, value) in provider.change.lock().unwrap().as_object().unwrap() {
         claims[name] = value.clone();
     }
+    claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     let header = Header { kid: Some("1".to_owned()), ..Header::new(Algorithm::ES256) };
     let key = EncodingKey::from_ec_der(&provider.key);
-    Json(json!({"id_token": jsonwebtoken::encode(&header, &claims, &key).unwrap(), "token_type": "Bearer"}))
-        .into_response()
+    let signed = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+    let parts: Vec<&str> = signed.split('.').collect();
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let token = match form["code"].as_str() {
+        "unsigned" => format!("{}.{}.", encode(&json!({"alg": "none", "kid": "1"})), parts[1]),
+        "forged" => {
+            claims["email"] = json!("owner-to-be@example.com");
+            format!("{}.{}.{}", parts[0], encode(&claims), parts[2])
+        }
+        _ => signed,
+    };
+    Json(json!({"id_token": token, "token_type": "Bearer"})).into_response()
 }
 
 async fn stack(provider: &Provider) -> Stack {
+    stack_at(provider, None).await
+}
+
+async fn stack_at(provider: &Provider, console_url: Option<&str>) -> Stack {
     let stack = Stack::start_with("none", |config| {
+        config.auth.console_url = console_url.map(str::to_owned);
         let secret = config.data_dir.join("client-secret");
         std::fs::write(&secret, "a b\n").unwrap();
         config.auth.issuers = vec![IssuerConfig {
@@ -142,6 +166,12 @@ async fn g24_people_sign_in_by_a_provider_once_and_go_on_where_they_were() {
     assert!(page.words().contains("was not begun in this browser"), "{}", page.words());
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.location()), (StatusCode::SEE_OTHER, "/console/demo/services"), "{}", page.words());
+    let cookies: Vec<_> = page.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap()).collect();
+    let session = cookies.iter().find(|cookie| cookie.starts_with("homerun_session=")).expect("a session");
+    let (_, seconds) = session.split_once("Max-Age=").unwrap();
+    let seconds: u32 = seconds.split(';').next().unwrap().parse().unwrap();
+    assert!((43_190..=43_200).contains(&seconds), "12 hours, of a token that is good for 5 minutes: {session}");
+    assert!(session.contains("HttpOnly") && session.contains("SameSite=Lax") && !session.contains("Secure"));
     let page = browser.get("/console/demo/services").await;
     assert!(page.words().contains("ann@example.com"), "{}", page.words());
     let (sent, authorization) = provider.seen.lock().unwrap()[0].clone();
@@ -160,7 +190,11 @@ async fn g24_nobody_is_signed_in_by_a_token_that_is_not_theirs() {
     let stack = stack(&provider).await;
     for (change, message) in [
         (json!({"nonce": "another"}), "another sign-in"),
+        (json!({"nonce": null}), "another sign-in"),
         (json!({"aud": "another"}), "another client"),
+        (json!({"aud": ["console", "another"]}), "another client asked"),
+        (json!({"aud": ["console", "another"], "azp": "another"}), "another client asked"),
+        (json!({"email": null}), "names no email"),
         (json!({"email_verified": false}), "not verified"),
         (json!({"email": "owner@homerun.local"}), "not the provider's"),
         (json!({"exp": 1}), "time is wrong"),
@@ -179,11 +213,125 @@ async fn g24_nobody_is_signed_in_by_a_token_that_is_not_theirs() {
     let back = provider.sign_in(&mut browser, "broken").await;
     let page = browser.get(&back).await;
     assert!(page.words().contains("does not answer as it should"), "{}", page.words());
-    let page = browser.get("/console/-/sign-in/back?error=access_denied&error_description=%3Cb%3ENo").await;
-    assert!(page.words().contains("You were not signed in: &lt;b&gt;No"), "{}", page.words());
     let foreign = [("host", "homerun.example.com")];
     let page = browser.send(reqwest::Method::GET, "/console/-/sign-in/with/0", None, &foreign).await;
     assert!(page.words().contains("console_url"), "{}", page.words());
     assert_eq!(browser.get("/console/-/sign-in/with/7").await.status, StatusCode::NOT_FOUND);
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_a_refusal_is_told_to_who_began_and_ends_the_sign_in() {
+    let provider = Provider::start().await;
+    let stack = stack(&provider).await;
+    let mut browser = Browser::new(&stack);
+    let spoofed = "/console/-/sign-in/back?error=x&error_description=Call+this+number";
+    let page = browser.get(spoofed).await;
+    assert!(!page.words().contains("Call this number"), "nobody has begun: {}", page.words());
+    let back = provider.sign_in(&mut browser, "good").await;
+    for state in ["", "another"] {
+        let page = browser.get(&format!("/console/-/sign-in/back?code=good&state={state}")).await;
+        assert!(page.words().contains("was not begun in this browser"), "{state}: {}", page.words());
+    }
+    let page = browser.get(&format!("{spoofed}&state=another")).await;
+    assert!(!page.words().contains("Call this number"), "{}", page.words());
+    let state = query(&back)["state"].clone();
+    let refused = format!("/console/-/sign-in/back?error=access_denied&error_description=%3Cb%3ENo&state={state}");
+    let page = browser.get(&refused).await;
+    assert_eq!(page.status, StatusCode::BAD_REQUEST);
+    assert!(page.words().contains("You were not signed in: &lt;b&gt;No"), "{}", page.words());
+    let page = browser.get(&back).await;
+    assert!(page.words().contains("was not begun in this browser"), "it has ended: {}", page.words());
+    let back = provider.sign_in(&mut browser, "good").await;
+    let state = query(&back)["state"].clone();
+    let page = browser.get(&format!("/console/-/sign-in/back?error=access_denied&state={state}")).await;
+    assert!(page.words().contains("You were not signed in: access_denied"), "{}", page.words());
+    assert!(provider.seen.lock().unwrap().is_empty(), "no code was sent");
+    assert!(!browser.cookies.contains_key("homerun_session"));
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_a_provider_that_fails_signs_nobody_in() {
+    let provider = Provider::start().await;
+    let stack = stack(&provider).await;
+    for (code, message) in [
+        ("html", "does not answer as it should"),
+        ("no-identity", "does not answer as it should"),
+        ("endless", "does not answer as it should"),
+        ("garbage", "signature, issuer or time"),
+        ("unsigned", "signature, issuer or time"),
+        ("forged", "signature, issuer or time"),
+    ] {
+        let mut browser = Browser::new(&stack);
+        let back = provider.sign_in(&mut browser, code).await;
+        browser.language = "ja";
+        let page = browser.get(&back).await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST, "{code}");
+        assert!(!page.words().contains(message) && !page.words().contains("s3cret"), "{code}: {}", page.words());
+        browser.language = "en";
+        let back = provider.sign_in(&mut browser, code).await;
+        let page = browser.get(&back).await;
+        assert!(page.words().contains(message), "{code}: {}", page.words());
+        assert!(!browser.cookies.contains_key("homerun_session"), "{code}");
+    }
+    stack.end().await;
+
+    let provider = Provider::start().await;
+    "http://elsewhere".clone_into(&mut provider.issuer.lock().unwrap());
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let absent = Provider { base: format!("http://{closed}"), ..provider.clone() };
+    for provider in [provider, absent] {
+        let stack = self::stack(&provider).await;
+        let page = Browser::new(&stack).get("/console/-/sign-in/with/0").await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST);
+        assert!(page.words().contains("cannot be reached or does not answer as it should"), "{}", page.words());
+        stack.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g22_who_signs_in_by_a_provider_sees_what_their_roles_let_them_and_is_sent_nowhere_else() {
+    let provider = Provider::start().await;
+    let stack = stack(&provider).await;
+    provider.change(json!({"email": "Stranger@Example.com"}));
+    let mut browser = Browser::new(&stack);
+    let back = provider.sign_in(&mut browser, "good").await;
+    assert_eq!(browser.get(&back).await.status, StatusCode::SEE_OTHER);
+    let page = browser.get("/console/demo/services").await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    assert!(page.words().contains("Permission 'run.services.list' denied"), "{}", page.words());
+    for elsewhere in ["https://example.com", "//example.com", "/console\\example.com", "/console/\r\na: b", "/consoles"]
+    {
+        let mut browser = Browser::new(&stack);
+        let next = form_urlencoded::Serializer::new(String::new()).append_pair("next", elsewhere).finish();
+        let page = browser.get(&format!("/console/-/sign-in/with/0?{next}")).await;
+        let asked = query(page.location());
+        *provider.nonce.lock().unwrap() = asked["nonce"].clone();
+        let back = format!("/console/-/sign-in/back?code=good&state={}&{next}", asked["state"]);
+        let page = browser.get(&back).await;
+        assert_eq!((page.status, page.location()), (StatusCode::SEE_OTHER, "/console"), "{elsewhere}");
+    }
+    stack.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g24_providers_send_people_back_to_where_the_settings_say_the_console_is() {
+    let provider = Provider::start().await;
+    let stack = stack_at(&provider, Some("https://homerun.example.com")).await;
+    let mut browser = Browser::new(&stack);
+    let foreign = [("host", "evil.example.net")];
+    let page = browser.send(reqwest::Method::GET, "/console/-/sign-in/with/0", None, &foreign).await;
+    let asked = query(page.location());
+    assert_eq!(asked["redirect_uri"], "https://homerun.example.com/console/-/sign-in/back");
+    *provider.nonce.lock().unwrap() = asked["nonce"].clone();
+    let finished = browser.get(&format!("/console/-/sign-in/back?code=good&state={}", asked["state"])).await;
+    assert_eq!(finished.status, StatusCode::SEE_OTHER, "{}", finished.words());
+    for page in [page, finished] {
+        for cookie in page.headers.get_all("set-cookie") {
+            let cookie = cookie.to_str().unwrap();
+            assert!(cookie.ends_with("; Secure") || cookie.contains("Max-Age=0"), "{cookie}");
+        }
+    }
     stack.end().await;
 }

@@ -8,8 +8,8 @@ use homerun_model::Timestamp;
 use homerun_model::iam::Principal;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use tokio::sync::Mutex;
 
 use super::oidc::Endpoints;
@@ -50,6 +50,25 @@ pub struct IssuerConfig {
     /// What the console calls the issuer; its address where absent.
     #[serde(default)]
     pub name: Option<String>,
+}
+
+/// Reads the issuers of the settings.
+pub(super) fn issuers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IssuerConfig>, D::Error> {
+    let issuers = Vec::<IssuerConfig>::deserialize(deserializer)?;
+    for config in &issuers {
+        let issuer = &config.issuer;
+        if config.client_id.is_none() && (config.client_secret_file.is_some() || config.name.is_some()) {
+            let message =
+                format!("issuer '{issuer}': client_secret_file and name need client_id, the console's client");
+            return Err(D::Error::custom(message));
+        }
+        if config.client_id.as_deref().is_some_and(|id| id.trim().is_empty()) {
+            return Err(D::Error::custom(format!(
+                "issuer '{issuer}': client_id is empty; leave it out for no sign-in"
+            )));
+        }
+    }
+    Ok(issuers)
 }
 
 /// The console as a client of an issuer.

@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 use homerun_model::Timestamp;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::external::{self, External, ProviderError};
 use super::tokens::Claims;
@@ -122,6 +123,21 @@ pub(super) struct Endpoints {
     pub(super) token_endpoint: String,
 }
 
+/// Reads where browsers reach the console.
+pub(super) fn console_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let url = text.trim_end_matches('/');
+    let scheme_and_rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    // Without a user, a path or a query, the rest is an authority and nothing else.
+    let fine = scheme_and_rest.is_some_and(|rest| !rest.contains('@') && rest.parse::<http::uri::Authority>().is_ok());
+    if fine {
+        return Ok(Some(url.to_owned()));
+    }
+    let message =
+        format!("console_url '{text}' is no http or https address without a path; https://homerun.example.com is");
+    Err(D::Error::custom(message))
+}
+
 impl Auth {
     /// The providers that people may sign in with: index and name.
     pub fn providers(&self) -> impl Iterator<Item = (usize, &str)> {
@@ -228,6 +244,7 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use super::super::AuthConfig;
     use super::super::tokens::Audience;
     use super::*;
 
@@ -262,6 +279,23 @@ mod tests {
         several.azp = Some("console".to_owned());
         assert!(about(&several, "console", "n").is_ok());
         assert!(about(&claims(|_| {}), "other", "n").is_err(), "made for another client");
+    }
+
+    #[test]
+    fn g24_settings_of_a_provider_that_cannot_work_are_refused_by_name() {
+        let read = |text: &str| toml::from_str::<AuthConfig>(text).map_err(|error| error.to_string());
+        let url = |text: &str| read(&format!("console_url = '{text}'")).map(|config| config.console_url);
+        assert_eq!(url("https://homerun.example.com/"), Ok(Some("https://homerun.example.com".to_owned())));
+        assert_eq!(url("http://10.0.0.1:8787"), Ok(Some("http://10.0.0.1:8787".to_owned())));
+        for wrong in ["homerun.example.com", "https://", "ftp://a", "https://a/console", "https://a?b", "https://a@b"] {
+            assert!(url(wrong).unwrap_err().contains("console_url"), "{wrong}");
+        }
+        let issuer = "[[issuers]]\nissuer = 'https://a.test'\naudiences = []\n";
+        assert!(read(issuer).is_ok() && read(&format!("{issuer}client_id = 'c'\nname = 'A'")).is_ok());
+        for wrong in ["name = 'A'", "client_secret_file = '/secret'", "client_id = ''"] {
+            let error = read(&format!("{issuer}{wrong}")).unwrap_err();
+            assert!(error.contains("https://a.test") && error.contains("client_id"), "{error}");
+        }
     }
 
     #[test]

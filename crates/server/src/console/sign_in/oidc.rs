@@ -55,7 +55,7 @@ pub(in super::super) async fn begin(
 /// could lead it there under a name of its own.
 fn base(console: &Console, headers: &HeaderMap) -> Option<String> {
     if let Some(base) = console.auth.console_url() {
-        return Some(base.trim_end_matches('/').to_owned());
+        return Some(base.to_owned());
     }
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let authority: http::uri::Authority = host.parse().ok()?;
