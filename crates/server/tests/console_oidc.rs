@@ -21,6 +21,9 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+/// A form, and the `Authorization` that it came with.
+type Sent = (HashMap<String, String>, String);
+
 /// A provider that signs in ann@example.com, or answers as it is told to.
 #[derive(Clone)]
 struct Provider {
@@ -31,17 +34,17 @@ struct Provider {
     change: Arc<Mutex<Value>>,
     /// Whose OpenID configuration it has.
     issuer: Arc<Mutex<String>>,
-    /// What the token endpoint was sent, and its `Authorization`.
-    seen: Arc<Mutex<Vec<(HashMap<String, String>, String)>>>,
+    /// What the token endpoint was sent.
+    seen: Arc<Mutex<Vec<Sent>>>,
     nonce: Arc<Mutex<String>>,
 }
 
 impl Provider {
     async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
         let change = Arc::new(Mutex::new(json!({})));
-        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
+        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).expect("a key");
         let key = Arc::new(key.as_ref().to_vec());
         let issuer = Arc::new(Mutex::new(base.clone()));
         let provider = Self { base, key, change, issuer, seen: Arc::default(), nonce: Arc::default() };
@@ -55,7 +58,7 @@ impl Provider {
     }
 
     fn change(&self, claims: Value) {
-        *self.change.lock().unwrap() = claims;
+        *self.change.lock().expect("not poisoned") = claims;
     }
 
     /// What homerun does, and how the provider sends the browser back.
@@ -69,7 +72,7 @@ impl Provider {
         assert_eq!((asked["response_type"].as_str(), asked["client_id"].as_str()), ("code", "console"));
         assert_eq!(asked["code_challenge_method"], "S256");
         assert!(asked["scope"].split(' ').any(|scope| scope == "openid"));
-        *self.nonce.lock().unwrap() = asked["nonce"].clone();
+        *self.nonce.lock().expect("not poisoned") = asked["nonce"].clone();
         format!("/console/-/sign-in/back?code={code}&state={}", asked["state"])
     }
 }
@@ -82,13 +85,13 @@ fn query(address: &str) -> HashMap<String, String> {
 async fn configuration(State(provider): State<Provider>) -> Json<Value> {
     let base = &provider.base;
     Json(json!({
-        "issuer": *provider.issuer.lock().unwrap(), "authorization_endpoint": format!("{base}/authorize"),
+        "issuer": *provider.issuer.lock().expect("not poisoned"), "authorization_endpoint": format!("{base}/authorize"),
         "token_endpoint": format!("{base}/token"), "jwks_uri": format!("{base}/keys"),
     }))
 }
 
 async fn keys(State(provider): State<Provider>) -> Json<Value> {
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &provider.key).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &provider.key).expect("a key");
     // Uncompressed: a byte that says so, and both coordinates.
     let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
     let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
@@ -97,8 +100,8 @@ async fn keys(State(provider): State<Provider>) -> Json<Value> {
 
 async fn token(State(provider): State<Provider>, headers: HeaderMap, body: String) -> Response {
     let form: HashMap<String, String> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
-    let authorization = headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
-    provider.seen.lock().unwrap().push((form.clone(), authorization));
+    let authorization = headers.get("authorization").map_or("", |value| value.to_str().expect("text")).to_owned();
+    provider.seen.lock().expect("not poisoned").push((form.clone(), authorization));
     match form["code"].as_str() {
         "broken" => return (StatusCode::BAD_REQUEST, "<html>invalid_grant").into_response(),
         "html" => return "<html>welcome</html>".into_response(),
@@ -110,15 +113,15 @@ async fn token(State(provider): State<Provider>, headers: HeaderMap, body: Strin
     let now = chrono::Utc::now().timestamp();
     let mut claims = json!({
         "iss": provider.base, "sub": "17", "aud": "console", "iat": now, "exp": now + 300,
-        "nonce": *provider.nonce.lock().unwrap(), "email": "ann@example.com", "email_verified": true,
+        "nonce": *provider.nonce.lock().expect("not poisoned"), "email": "ann@example.com", "email_verified": true,
     });
-    for (name, value) in provider.change.lock().unwrap().as_object().unwrap() {
+    for (name, value) in provider.change.lock().expect("not poisoned").as_object().expect("claims") {
         claims[name] = value.clone();
     }
-    claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    claims.as_object_mut().expect("claims").retain(|_, value| !value.is_null());
     let header = Header { kid: Some("1".to_owned()), ..Header::new(Algorithm::ES256) };
     let key = EncodingKey::from_ec_der(&provider.key);
-    let signed = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+    let signed = jsonwebtoken::encode(&header, &claims, &key).expect("signs");
     let parts: Vec<&str> = signed.split('.').collect();
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let token = match form["code"].as_str() {
@@ -140,7 +143,7 @@ async fn stack_at(provider: &Provider, console_url: Option<&str>) -> Stack {
     let stack = Stack::start_with("none", |config| {
         config.auth.console_url = console_url.map(str::to_owned);
         let secret = config.data_dir.join("client-secret");
-        std::fs::write(&secret, "a b\n").unwrap();
+        std::fs::write(&secret, "a b\n").expect("writes");
         config.auth.issuers = vec![IssuerConfig {
             issuer: provider.base.clone(),
             audiences: Vec::new(),
