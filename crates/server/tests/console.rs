@@ -174,7 +174,9 @@ async fn g13_the_containers_panel_shows_the_gpu() {
 #[tokio::test(flavor = "multi_thread")]
 async fn g24_requests_and_starts_are_plotted_and_simulated_gpus_say_so() {
     let stack = Stack::start("simulated:nvidia-l4=1").await;
-    stack.create(service("accelerated", "hello", true)).await;
+    let mut made = service("accelerated", "hello", true);
+    made["spec"]["template"]["metadata"]["annotations"]["homerun.dev/idle-timeout"] = json!("600s");
+    stack.create(made).await;
     stack.settled("accelerated").await;
     stack.make_public("accelerated").await;
     for _ in 0..3 {
