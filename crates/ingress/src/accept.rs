@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use crate::Ingress;
 use crate::client::Client;
 use crate::idle::{Activity, Look, Watched};
+use crate::lane::Lane;
 use crate::seldom::Seldom;
 use crate::settings::Settings;
 use crate::tls;
@@ -107,17 +108,58 @@ impl Ingress {
     ) {
         let settings = self.settings.clone();
         let activity = Activity::new();
-        let (requests, client) = (activity.clone(), Arc::new(Client::new(peer, settings.scheme)));
+        let client = Arc::new(Client::new(peer, settings.scheme, self.observe.clone()));
+        let mut stream = Watched::new(stream, activity.clone());
+        let mut until_its_end = pin!(Seldom::new(until_its_end(&activity, &mut stopping, &settings)));
+        let mut ending = None;
+        let left = {
+            let mut lane = pin!(Lane::new(&self, stream.unnoted(), &client, &activity).run());
+            tokio::select! {
+                biased;
+                left = lane.as_mut() => left,
+                patience = until_its_end.as_mut() => {
+                    let Some(patience) = patience else { return };
+                    activity.end();
+                    let deadline = tokio::time::Instant::now() + patience;
+                    let Ok(Some(left)) = tokio::time::timeout_at(deadline, lane).await else { return };
+                    ending = Some(deadline);
+                    Some(left)
+                }
+            }
+        };
+        if let Some(left) = left {
+            stream.unread(left);
+            let until_its_end = async {
+                match ending {
+                    // It has waited on the lane, and is the last one.
+                    Some(deadline) => Some(deadline.saturating_duration_since(tokio::time::Instant::now())),
+                    None => until_its_end.await,
+                }
+            };
+            // Of its own, so that those on the lane need not have room for it.
+            Box::pin(self.serve_hyper(stream, &client, builder, until_its_end)).await;
+        }
+    }
+
+    /// Serves what is not plain HTTP/1.1, and whatever the client sends after that.
+    async fn serve_hyper<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self: Arc<Self>,
+        stream: Watched<S>,
+        client: &Arc<Client>,
+        builder: &auto::Builder<TokioExecutor>,
+        until_its_end: impl Future<Output = Option<Duration>>,
+    ) {
+        let peer = client.peer;
+        let (requests, client) = (stream.activity().clone(), client.clone());
         let service = service_fn(move |request| {
             let (ingress, client, active) = (self.clone(), client.clone(), requests.begin());
             async move { Ok::<_, Infallible>(ingress.answer(request, client).await.map(|body| body.keeping(active))) }
         });
-        let stream = TokioIo::new(Watched::new(stream, activity.clone()));
-        let mut connection = pin!(builder.serve_connection_with_upgrades(stream, service));
+        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let patience = tokio::select! {
             biased;
             ended = connection.as_mut() => return note(peer, ended),
-            patience = Seldom::new(until_its_end(&activity, &mut stopping, &settings)) => patience,
+            patience = until_its_end => patience,
         };
         let Some(patience) = patience else { return };
         connection.as_mut().graceful_shutdown();

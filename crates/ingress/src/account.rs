@@ -1,5 +1,6 @@
 //! What instances have served, for whoever bills it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -27,12 +28,14 @@ pub(crate) fn now() -> Steady {
 
 /// One instance's account.
 #[derive(Debug, Default)]
-pub(crate) struct Account(Mutex<Entries>);
+pub(crate) struct Account {
+    entries: Mutex<Entries>,
+    requests: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Entries {
     busy: Busy,
-    requests: u64,
     told: Served,
 }
 
@@ -49,19 +52,19 @@ impl Account {
 
     /// A request is sent to it.
     pub(crate) fn count(&self) {
-        self.entries().requests += 1;
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What it has served since this was last asked.
     pub(crate) fn take(&self) -> Served {
         let mut entries = self.entries();
-        let total = Served { steps: entries.busy.steps(now()), requests: entries.requests };
+        let total = Served { steps: entries.busy.steps(now()), requests: self.requests.load(Ordering::Relaxed) };
         let told = std::mem::replace(&mut entries.told, total);
         Served { steps: total.steps - told.steps, requests: total.requests - told.requests }
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

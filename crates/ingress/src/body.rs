@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::client::Deadline;
 use crate::idle::Active;
+use crate::lease::Lease;
 use crate::observe::{Ledger, Outcome};
-use crate::pool::Lease;
 use crate::respond;
 use crate::upstream::Sender;
 
@@ -108,6 +108,14 @@ impl Body {
     pub(crate) fn text(text: impl Into<Bytes>) -> Self {
         let text = text.into();
         Self { kind: Kind::Text((!text.is_empty()).then_some(text)), active: None }
+    }
+
+    /// Ingress's own words, if it is made of such.
+    pub(crate) fn into_text(self) -> Bytes {
+        match self.kind {
+            Kind::Text(text) => text.unwrap_or_default(),
+            Kind::Relay(..) => Bytes::new(),
+        }
     }
 
     pub(crate) fn relay(relay: Relay) -> Self {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::{Instant, Sleep};
 
+use crate::observe::Observe;
+
 /// Timers that a connection keeps while no request uses them: on HTTP/1.1 one will do.
 const MAX_TIMERS: usize = 4;
 
@@ -22,11 +24,14 @@ pub(crate) struct Client {
     pub(crate) forwarded: HeaderValue,
     /// The scheme that clients see.
     pub(crate) proto: HeaderValue,
+    /// Who is told about its requests. Kept here because it is taken for each: a count of who holds it that all
+    /// connections share would go from core to core.
+    pub(crate) observe: Arc<dyn Observe>,
     timers: Mutex<Vec<Pin<Box<Sleep>>>>,
 }
 
 impl Client {
-    pub(crate) fn new(peer: SocketAddr, scheme: &'static str) -> Self {
+    pub(crate) fn new(peer: SocketAddr, scheme: &'static str, observe: Arc<dyn Observe>) -> Self {
         let address = peer.ip().to_canonical();
         let forwarded = match address {
             IpAddr::V4(v4) => format!("for=\"{v4}\";proto={scheme}"),
@@ -38,12 +43,25 @@ impl Client {
             forwarded_for: value(address.to_string()),
             forwarded: value(forwarded),
             proto: HeaderValue::from_static(scheme),
+            observe,
             timers: Mutex::default(),
         }
     }
 
     fn timers(&self) -> MutexGuard<'_, Vec<Pin<Box<Sleep>>>> {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl Client {
+    /// One about whose requests nobody is told.
+    pub(crate) fn untold(peer: SocketAddr, scheme: &'static str) -> Self {
+        struct Nobody;
+        impl Observe for Nobody {
+            fn request(&self, _: Box<crate::RequestRecord>) {}
+        }
+        Self::new(peer, scheme, Arc::new(Nobody))
     }
 }
 
@@ -103,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn s09_a_timer_that_is_used_again_ends_at_its_new_time() {
-        let client = Arc::new(Client::new("192.0.2.1:9".parse().unwrap(), "http"));
+        let client = Arc::new(Client::untold("192.0.2.1:9".parse().unwrap(), "http"));
         let mut long = Deadline::after(Duration::from_secs(300), &client);
         let ended = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut long).poll(cx).is_ready())).await;
         assert!(!ended);

@@ -26,6 +26,36 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const HOP_BY_HOP: [HeaderName; 8] =
     [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
 
+/// Whether a header, its name in lower case, means one connection only.
+pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
+    HOP_BY_HOP.iter().any(|known| known.as_str().as_bytes() == name)
+}
+
+/// Whether ingress does more about a request's header, its name in lower case, than pass it on. Without any such header
+/// [`forward`] and `trace` only add to a request; `Connection` is left to the caller.
+pub(crate) fn needs_more(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"te"
+            | b"expect"
+            | b"trailer"
+            | b"upgrade"
+            | b"forwarded"
+            | b"keep-alive"
+            | b"traceparent"
+            | b"http2-settings"
+            | b"x-forwarded-for"
+            | b"proxy-connection"
+            | b"x-forwarded-host"
+            | b"x-homerun-timing"
+            | b"transfer-encoding"
+            | b"x-forwarded-proto"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"x-cloud-trace-context"
+    )
+}
+
 /// Refuses what two servers could understand differently, and returns the host that the request is for.
 ///
 /// # Errors
@@ -96,6 +126,21 @@ pub(crate) fn forward(headers: &mut HeaderMap, client: &Client, host: &HeaderVal
     append(headers, FORWARDED, ",", &client.forwarded);
     headers.insert(X_FORWARDED_PROTO, client.proto.clone());
     headers.insert(X_FORWARDED_HOST, host.clone());
+}
+
+/// What [`forward`] adds to a request's headers where it finds none of its own, as lines.
+pub(crate) fn write_forward(out: &mut Vec<u8>, client: &Client, host: &HeaderValue) {
+    let added = [
+        (X_FORWARDED_FOR, &client.forwarded_for),
+        (FORWARDED, &client.forwarded),
+        (X_FORWARDED_PROTO, &client.proto),
+        (X_FORWARDED_HOST, host),
+    ];
+    for (name, value) in added {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
 }
 
 /// Whether the request asks for what took its time; the question is not the container's.
@@ -226,7 +271,7 @@ mod tests {
             ],
         );
         let host = HeaderValue::from_static("a.test");
-        let client = Client::new("[::ffff:198.51.100.7]:9".parse().unwrap(), "http");
+        let client = Client::untold("[::ffff:198.51.100.7]:9".parse().unwrap(), "http");
         forward(request.headers_mut(), &client, &host);
         let mut left: Vec<_> = request.headers().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         left.sort();
@@ -240,6 +285,30 @@ mod tests {
                 "x-forwarded-proto: http",
             ]
         );
+    }
+
+    #[test]
+    fn s09_a_header_that_ingress_does_something_about_is_known_as_such() {
+        let added = [X_FORWARDED_FOR, FORWARDED, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_HOMERUN_TIMING];
+        for name in HOP_BY_HOP.iter().chain(&added).filter(|name| **name != CONNECTION) {
+            assert!(needs_more(name.as_str().as_bytes()), "{name}");
+        }
+        for name in ["traceparent", "x-cloud-trace-context", "expect", "trailer", "http2-settings"] {
+            assert!(needs_more(name.as_bytes()), "{name}");
+        }
+        assert!(!needs_more(b"accept"));
+    }
+
+    #[test]
+    fn s09_headers_are_added_as_lines_as_they_are_to_a_map() {
+        let client = Client::untold("192.0.2.1:9".parse().unwrap(), "https");
+        let host = HeaderValue::from_static("a.test");
+        let (mut map, mut out) = (HeaderMap::new(), Vec::new());
+        forward(&mut map, &client, &host);
+        write_forward(&mut out, &client, &host);
+        let lines: String =
+            map.iter().map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect();
+        assert_eq!(String::from_utf8(out).unwrap(), lines);
     }
 
     #[test]

@@ -7,11 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
+use crate::coarse;
 use crate::settings::Settings;
 
 /// The first bytes of an HTTP/2 connection; no HTTP/1 method is called this.
@@ -19,7 +21,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI ";
 
 /// What a client's connection is doing. Times are milliseconds since it was accepted.
 pub(crate) struct Activity {
-    accepted: Instant,
+    accepted: Duration,
     /// Requests that are not answered in full.
     active: AtomicU32,
     /// When the last request ended.
@@ -27,6 +29,7 @@ pub(crate) struct Activity {
     /// When the first bytes of the next request's headers came; [`NONE`] before that.
     headers_since: AtomicU64,
     http2: AtomicBool,
+    ending: AtomicBool,
     cut: Notify,
 }
 
@@ -45,11 +48,12 @@ const NONE: u64 = u64::MAX;
 impl Activity {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            accepted: Instant::now(),
+            accepted: coarse::now(),
             active: AtomicU32::new(0),
             unused_since: AtomicU64::new(0),
             headers_since: AtomicU64::new(0),
             http2: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             cut: Notify::new(),
         })
     }
@@ -59,6 +63,15 @@ impl Activity {
         self.active.fetch_add(1, Ordering::Relaxed);
         self.headers_since.store(NONE, Ordering::Relaxed);
         Active(self.clone())
+    }
+
+    /// The connection is to end with the request that is on it.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
     /// Closes the connection at once, with all requests on it.
@@ -83,15 +96,19 @@ impl Activity {
             let unused_since = Duration::from_millis(self.unused_since.load(Ordering::Relaxed));
             (unused_since + settings.idle_timeout, Look::Unused)
         };
-        match end.checked_sub(self.accepted.elapsed()) {
+        match end.checked_sub(self.elapsed()) {
             None => over,
             // A request may begin meanwhile, and its headers must not take longer.
             Some(left) => Look::Later(left.min(settings.header_timeout).max(Duration::from_millis(1))),
         }
     }
 
+    fn elapsed(&self) -> Duration {
+        coarse::now().saturating_sub(self.accepted)
+    }
+
     fn now(&self) -> u64 {
-        self.accepted.elapsed().as_millis() as u64
+        self.elapsed().as_millis() as u64
     }
 
     fn received(&self, bytes: &[u8]) {
@@ -128,16 +145,38 @@ impl Drop for Active {
 pub(crate) struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
+    /// What has been read and given back.
+    unread: Bytes,
 }
 
 impl<S> Watched<S> {
     pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
+        Self { stream, activity, unread: Bytes::new() }
+    }
+
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// Reads what is not noted: whoever reads so says of each request that it begins, or gives it back.
+    pub(crate) fn unnoted(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// What is to be read again, before all else.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        self.activity.received(&bytes);
+        self.unread = bytes;
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let here = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread.split_to(here));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         if let read @ [_, ..] = &buffer.filled()[before..] {

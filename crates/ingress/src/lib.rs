@@ -1,6 +1,7 @@
 //! The data plane: it carries users' requests to instances.
 //!
-//! accept -> route -> admit -> pool -> proxy -> respond, a file for each. Control publishes a
+//! accept -> route -> admit -> pool -> proxy -> respond, a file for each; plain HTTP/1.1 requests take `lane`, which is
+//! shorter. Control publishes a
 //! [`ServiceRoutes`] and reads [`Load`]s; ingress asks nobody but [`Connect`] and [`Authorize`].
 
 mod accept;
@@ -9,9 +10,13 @@ mod admit;
 mod affinity;
 mod body;
 mod client;
+mod coarse;
+mod deliver;
 mod headers;
 mod idle;
 mod instance;
+mod lane;
+mod lease;
 mod observe;
 mod origin;
 #[cfg(test)]
@@ -177,7 +182,7 @@ impl Ingress {
     }
 
     /// The load of each revision that has an instance, a request or had one a moment ago. All others are
-    /// at rest, and cost nothing here.
+    /// at rest, and cost nothing here. Asking also closes connections to instances that are unused for too long.
     pub fn sample(&self) -> HashMap<RevisionKey, Load> {
         let registry = &mut *self.registry();
         let mut awake = self.notice.awake();
@@ -185,6 +190,7 @@ impl Ingress {
         awake.retain(|key| {
             let Some(pool) = registry.pools.get(key) else { return false };
             loads.insert(RevisionKey::clone(key), pool.load());
+            pool.close_old();
             let rests = pool.rests();
             if rests && pool.has_vanished() {
                 registry.pools.remove(key);

@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use homerun_model::Timestamp;
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
 
+use crate::client::Client;
 use crate::trace::TraceContext;
 
 /// Receives one record per request. Implementations must not block: they run on the request's thread.
 pub trait Observe: Send + Sync + 'static {
     /// A request is over: answered, refused, or left by its client.
-    fn request(&self, record: RequestRecord);
+    fn request(&self, record: Box<RequestRecord>);
 }
 
 /// One request, from its arrival to the last byte of its response.
@@ -78,24 +80,65 @@ pub enum Outcome {
 }
 
 /// The status recorded when a client left before any response; nginx's convention, sent to nobody.
-pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// A record in the making. Dropping it hands it in, so that no request can end unrecorded.
 pub(crate) struct Ledger {
-    observe: Arc<dyn Observe>,
+    client: Arc<Client>,
     began: Instant,
     /// `None` once it is handed in.
-    record: Option<RequestRecord>,
+    record: Option<Box<RequestRecord>>,
+}
+
+/// What a request says of itself when it comes.
+pub(crate) struct Arrival {
+    pub(crate) host: HeaderValue,
+    pub(crate) method: Method,
+    pub(crate) path: PathAndQuery,
+    pub(crate) version: Version,
+    pub(crate) trace: TraceContext,
+    pub(crate) user_agent: Option<HeaderValue>,
+    pub(crate) referer: Option<HeaderValue>,
 }
 
 impl Ledger {
-    pub(crate) fn new(observe: Arc<dyn Observe>, began: Instant, record: RequestRecord) -> Self {
-        Self { observe, began, record: Some(record) }
+    /// For a request whose headers have arrived now.
+    pub(crate) fn begin(client: Arc<Client>, arrival: Arrival) -> Self {
+        let Arrival { host, method, path, version, trace, user_agent, referer } = arrival;
+        let record = Box::new(RequestRecord {
+            arrived: Utc::now(),
+            service: None,
+            revision: None,
+            instance: None,
+            host,
+            method,
+            path,
+            version,
+            status: CLIENT_CLOSED_REQUEST,
+            request_bytes: 0,
+            response_bytes: 0,
+            latency: Duration::ZERO,
+            waited: Duration::ZERO,
+            cold_start: false,
+            trace,
+            user_agent,
+            referer,
+            remote: client.peer,
+            // Until something else is known: the request may be given up at any time.
+            outcome: Outcome::ClientGone,
+            message: None,
+        });
+        Self { client, began: Instant::now(), record: Some(record) }
     }
 
     /// When the request arrived.
     pub(crate) fn began(&self) -> Instant {
         self.began
+    }
+
+    /// Hands in nothing: the request is another's to record.
+    pub(crate) fn withdraw(mut self) {
+        self.record = None;
     }
 
     pub(crate) fn record(&mut self) -> &mut RequestRecord {
@@ -111,7 +154,7 @@ impl Drop for Ledger {
                 // It left the queue.
                 record.waited = record.latency;
             }
-            self.observe.request(record);
+            self.client.observe.request(record);
         }
     }
 }

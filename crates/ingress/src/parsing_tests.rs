@@ -76,7 +76,7 @@ proptest! {
         prop_assert!(!asked_for_h2c);
         let trace = TraceContext::take(request.headers_mut());
         prop_assert!(trace.trace_id != 0 && trace.span_id != 0);
-        headers::forward(request.headers_mut(), &Client::new(peer, "http"), &HeaderValue::from_static("a.test"));
+        headers::forward(request.headers_mut(), &Client::untold(peer, "http"), &HeaderValue::from_static("a.test"));
         let left = request.headers();
         for gone in [CONNECTION, UPGRADE, TRANSFER_ENCODING] {
             prop_assert!(!left.contains_key(gone));

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::Notice;
 use crate::account::Idle;
 use crate::instance::Instance;
+use crate::lease::Lease;
 use crate::route::{Refusal, RevisionRoute};
 
 /// How long a pool without anything to do is still sampled.
@@ -79,36 +80,6 @@ struct Waiter {
     answer: oneshot::Sender<Result<Lease, NoLease>>,
     /// Whether it found no instance at all.
     at_zero: bool,
-}
-
-/// A slot of an instance, held until dropped.
-pub(crate) struct Lease {
-    pool: Arc<Pool>,
-    instance: Arc<Instance>,
-    /// How long the request may take from now on.
-    pub(crate) timeout: Duration,
-    /// Whether its client is to come back to this instance.
-    pub(crate) sticky: bool,
-    /// Whether the request found no instance at all.
-    pub(crate) cold_start: bool,
-}
-
-impl std::fmt::Debug for Lease {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Lease").field(self.instance.id()).finish()
-    }
-}
-
-impl Lease {
-    pub(crate) fn instance(&self) -> &Arc<Instance> {
-        &self.instance
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.pool.release(&self.instance);
-    }
 }
 
 /// What a request finds when it asks for a slot.
@@ -176,9 +147,15 @@ impl Pool {
         self.arrivals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether clients come back to their instance.
-    pub(crate) fn is_sticky(&self) -> bool {
-        self.lock().route.affinity
+    /// Looks at how it takes requests.
+    pub(crate) fn with_route<T>(&self, look: impl FnOnce(&RevisionRoute) -> T) -> T {
+        look(&self.lock().route)
+    }
+
+    /// Closes the unused connections that no request should find any more.
+    pub(crate) fn close_old(&self) {
+        let instances = self.lock().instances.clone();
+        instances.iter().for_each(|instance| instance.connections.close_old());
     }
 
     /// Whether it has the instance that a client's cookie names.
@@ -188,17 +165,26 @@ impl Pool {
 
     /// A slot, now or as soon as there is one, in the order of arrival. `avoid` is taken only if nothing
     /// else is free; the instance that the client comes back to before all others. `arrived` is when the
-    /// request came; it waits no longer than `max_wait` after it. Dropping the future leaves the queue.
+    /// request came; it waits no longer than `max_wait` after it. How long that was is added to `waited`. Dropping the
+    /// future leaves the queue.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         arrived: Instant,
         avoid: Option<&InstanceId>,
         client: Option<u64>,
+        waited: &mut Duration,
     ) -> Result<Lease, NoLease> {
-        let mut place = match self.enter(avoid, client)? {
+        let place = match self.enter(avoid, client)? {
             Entry::Granted(lease) => return Ok(lease),
             Entry::Queued(place) => place,
         };
+        let asked = Instant::now();
+        let answer = self.wait(place, arrived).await;
+        *waited += asked.elapsed();
+        answer
+    }
+
+    async fn wait(&self, mut place: Place, arrived: Instant) -> Result<Lease, NoLease> {
         loop {
             let deadline = arrived + self.lock().route.max_wait;
             match tokio::time::timeout_at(deadline.into(), &mut place.answer).await {
@@ -250,7 +236,7 @@ impl Pool {
         self.lock().queue.remove(&ticket).is_some()
     }
 
-    fn release(self: &Arc<Self>, instance: &Arc<Instance>) {
+    pub(crate) fn release(self: &Arc<Self>, instance: &Arc<Instance>) {
         let now = Utc::now();
         let mut state = self.lock();
         let left = instance.end_lease(now);
@@ -361,7 +347,7 @@ impl State {
             self.busy += 1;
             self.count_idle();
         }
-        Some(Lease { pool: pool.clone(), instance, timeout, sticky, cold_start: false })
+        Some(Lease::new(pool.clone(), instance, timeout, sticky))
     }
 
     /// Whenever what it is made from has changed.

@@ -1,12 +1,10 @@
 //! Proxy: the way of one request, from its headers to its response.
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use homerun_model::names::ServiceKey;
 use http::header::{REFERER, SET_COOKIE, USER_AGENT};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -17,23 +15,14 @@ use hyper::upgrade::OnUpgrade;
 use crate::admit::{self, Invocation};
 use crate::body::{Body, Held, Relay, RequestBody, RequestBodyError};
 use crate::client::{Client, Deadline};
-use crate::observe::{CLIENT_CLOSED_REQUEST, Ledger, Outcome, RequestRecord};
-use crate::pool::{Lease, NoLease, Pool};
+use crate::deliver::{Exchange, TryError};
+use crate::lease::Lease;
+use crate::observe::{Arrival, Ledger};
 use crate::respond::{self, Failure};
 use crate::route::HostRoute;
 use crate::trace::TraceContext;
 use crate::upstream::Sender;
-use crate::{Ingress, affinity, headers, origin, upgrade};
-
-/// Pauses before a request that reached no instance is tried again. The first is none: there may be
-/// another instance. Together they outlast the moment in which an instance ends and control learns it.
-const PAUSES: [Duration; 5] = [
-    Duration::ZERO,
-    Duration::from_millis(10),
-    Duration::from_millis(50),
-    Duration::from_millis(200),
-    Duration::from_millis(800),
-];
+use crate::{Ingress, affinity, headers, upgrade};
 
 /// A request on its way, kept so that it can be tried again while nothing of it was sent.
 struct Outbound {
@@ -42,6 +31,8 @@ struct Outbound {
     client: Arc<Client>,
     host: Authority,
     path: PathAndQuery,
+    /// The service that has let it in.
+    admitted: Option<Arc<ServiceKey>>,
     /// The instance that the client says it comes back to.
     comes_back: Option<u64>,
     /// The caller's own hold on the connection, if it asks to change the protocol.
@@ -54,26 +45,14 @@ struct Outbound {
     deadline: Option<Deadline>,
 }
 
-/// A response's headers and what is held until its end.
-struct Inbound {
-    response: Response<Incoming>,
-    sender: Sender,
-    lease: Lease,
-}
-
-/// Why a try brought no response.
-enum TryError {
-    /// Nothing of the request was sent: another try does no harm.
-    NotSent(Failure),
-    /// It may have been carried out.
-    Sent(Failure),
-}
+/// A response, and the connection on which it comes.
+type Answer = (Sender, Response<Incoming>);
 
 impl Ingress {
     /// Answers one request, from an instance or by a refusal. Dropping the future cancels the request to
     /// the instance; whatever happens, one record is handed in.
     pub(crate) async fn answer(&self, mut request: Request<Incoming>, client: Arc<Client>) -> Response<Body> {
-        let mut ledger = self.begin_record(&mut request, client.peer);
+        let mut ledger = begin_record(&mut request, &client);
         let host = match headers::check(&request) {
             Ok(host) => host,
             Err(why) => return respond::refuse(&Failure::BadRequest(why), ledger),
@@ -84,49 +63,16 @@ impl Ingress {
             return respond::refuse(&Failure::RequestTooLarge, ledger);
         }
         let mut outbound = self.outbound(request, client, host, &mut ledger);
-        match self.route(&mut outbound, &mut ledger).await {
-            Ok(inbound) if http1 && exceeds(inbound.response.body(), max_response) => {
+        match self.deliver(&mut outbound, &mut ledger).await {
+            Ok(((_, response), _)) if http1 && exceeds(response.body(), max_response) => {
                 respond::refuse(&Failure::ResponseTooLarge, ledger)
             }
-            Ok(inbound) => respond_with(inbound, outbound, ledger),
+            Ok((answer, lease)) => respond_with(answer, lease, outbound, ledger),
             Err(failure) => {
                 ledger.record().request_bytes = outbound.sent.load(Ordering::Relaxed);
                 respond::refuse(&failure, ledger)
             }
         }
-    }
-
-    fn begin_record(&self, request: &mut Request<Incoming>, peer: SocketAddr) -> Ledger {
-        let began = Instant::now();
-        let trace = TraceContext::take(request.headers_mut());
-        let headers = request.headers();
-        let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-        let host = authority.or_else(|| headers.get(http::header::HOST).cloned());
-        let path = request.uri().path_and_query().cloned();
-        let record = RequestRecord {
-            arrived: Utc::now(),
-            service: None,
-            revision: None,
-            instance: None,
-            host: host.unwrap_or_else(|| HeaderValue::from_static("")),
-            method: request.method().clone(),
-            path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
-            version: request.version(),
-            status: CLIENT_CLOSED_REQUEST,
-            request_bytes: 0,
-            response_bytes: 0,
-            latency: Duration::ZERO,
-            waited: Duration::ZERO,
-            cold_start: false,
-            trace,
-            user_agent: headers.get(USER_AGENT).cloned(),
-            referer: headers.get(REFERER).cloned(),
-            remote: peer,
-            // Until something else is known: the future may be dropped at any time.
-            outcome: Outcome::ClientGone,
-            message: None,
-        };
-        Ledger::new(self.observe.clone(), began, record)
     }
 
     fn outbound(
@@ -144,35 +90,8 @@ impl Ingress {
         let request = request.map(|body| RequestBody::new(body, sent.clone(), most.unwrap_or(u64::MAX)));
         let path = ledger.record().path.clone();
         let request = Some(request);
-        Outbound { request, client, host, path, comes_back: None, upgrade, timing, sent, deadline: None }
-    }
-
-    /// Finds the revision and has it answer. A revision that leaves the table while the request waits
-    /// sends it back here, to the route that is published by then.
-    async fn route(&self, outbound: &mut Outbound, ledger: &mut Ledger) -> Result<Inbound, Failure> {
-        let mut admitted = None;
-        loop {
-            let route = self.table.find(outbound.host.as_str()).ok_or(Failure::UnknownHost)?;
-            ledger.record().service = Some(route.service.clone());
-            if !origin::may_enter(route.access, outbound.client.peer.ip(), &self.settings) {
-                return Err(Failure::Outside);
-            }
-            if !route.public && admitted.as_ref() != Some(&route.service) {
-                self.admit(&route, outbound).await?;
-                admitted = Some(route.service.clone());
-            }
-            if route.is_sticky() {
-                outbound.comes_back = outbound.request.as_ref().and_then(|request| affinity::named(request.headers()));
-            }
-            let pool = route.pick(outbound.comes_back).map_err(|unready| Failure::Refused(unready.clone()))?;
-            ledger.record().revision = Some(pool.key().clone());
-            pool.count_arrival();
-            match self.deliver(pool, outbound, ledger).await {
-                Ok(inbound) => return Ok(inbound),
-                Err(None) => {}
-                Err(Some(failure)) => return Err(failure),
-            }
-        }
+        let (admitted, comes_back, deadline) = (None, None, None);
+        Outbound { request, client, host, path, admitted, comes_back, upgrade, timing, sent, deadline }
     }
 
     /// Asks whether the caller may invoke the service, and takes the token out of what it is passed on.
@@ -189,57 +108,39 @@ impl Ingress {
         }
         Ok(())
     }
+}
 
-    /// Has an instance of the revision answer, trying again as long as nothing of the request was sent.
-    /// `None` as the error asks for a new route.
-    async fn deliver(
-        &self,
-        pool: &Arc<Pool>,
-        outbound: &mut Outbound,
-        ledger: &mut Ledger,
-    ) -> Result<Inbound, Option<Failure>> {
-        let mut failed = None;
-        let mut pauses = PAUSES.into_iter();
-        loop {
-            let asked = Instant::now();
-            let lease =
-                pool.acquire(ledger.began(), failed.as_deref(), outbound.comes_back).await.map_err(|none| match none {
-                    NoLease::Rerouted => None,
-                    NoLease::Refused(refusal) => Some(Failure::Refused(refusal)),
-                });
-            let record = ledger.record();
-            record.waited += asked.elapsed();
-            let lease = lease?;
-            record.instance = Some(lease.instance().id().clone());
-            record.cold_start |= lease.cold_start;
-            match self.exchange(&lease, outbound).await {
-                Ok((sender, response)) => {
-                    return Ok(Inbound { response, sender, lease });
-                }
-                Err(TryError::Sent(failure)) => return Err(Some(failure)),
-                Err(TryError::NotSent(failure)) => {
-                    failed = Some(lease.instance().id().clone());
-                    drop(lease);
-                    let Some(pause) = pauses.next() else {
-                        return Err(Some(failure));
-                    };
-                    if !pause.is_zero() {
-                        tokio::time::sleep(pause).await;
-                    }
-                }
-            }
-        }
+impl Exchange for Outbound {
+    type Answer = Answer;
+    type Stop = Failure;
+
+    fn host(&self) -> &str {
+        self.host.as_str()
     }
 
-    /// One try on one instance, within the request's time.
-    async fn exchange(&self, lease: &Lease, outbound: &mut Outbound) -> Result<(Sender, Response<Incoming>), TryError> {
+    fn client(&self) -> &Client {
+        &self.client
+    }
+
+    async fn enter(&mut self, ingress: &Ingress, route: &HostRoute) -> Result<Option<u64>, Failure> {
+        if !route.public && self.admitted.as_ref() != Some(&route.service) {
+            ingress.admit(route, self).await?;
+            self.admitted = Some(route.service.clone());
+        }
+        if route.is_sticky() {
+            self.comes_back = self.request.as_ref().and_then(|request| affinity::named(request.headers()));
+        }
+        Ok(self.comes_back)
+    }
+
+    async fn attempt(&mut self, ingress: &Ingress, lease: &Lease) -> Result<Answer, TryError<Failure>> {
         let instance = lease.instance();
-        let Outbound { request: slot, deadline, client, host, path, upgrade, .. } = outbound;
+        let Outbound { request: slot, deadline, client, host, path, upgrade, .. } = self;
         let deadline = deadline.get_or_insert_with(|| Deadline::after(lease.timeout, client));
         let Some(mut request) = slot.take() else {
-            return Err(TryError::Sent(Failure::ConnectionLost));
+            return Err(TryError::Over(Failure::ConnectionLost));
         };
-        instance.work(&*self.connect);
+        instance.work(&*ingress.connect);
         let protocol = instance.ingress().protocol;
         headers::address(&mut request, host, path, protocol);
         if let Some((name, _)) = upgrade
@@ -248,7 +149,7 @@ impl Ingress {
             headers::ask_upgrade(request.headers_mut(), name.clone());
         }
         let attempt = async {
-            let mut sender = match instance.connection(&*self.connect, &self.settings).await {
+            let mut sender = match instance.connection(&*ingress.connect, &ingress.settings).await {
                 Ok(sender) => sender,
                 Err(error) => {
                     tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
@@ -263,20 +164,38 @@ impl Ingress {
                         *slot = Some(request);
                         Err(TryError::NotSent(Failure::ConnectionLost))
                     }
-                    None => Err(TryError::Sent(broken(error.error()))),
+                    None => Err(TryError::Over(broken(error.error()))),
                 },
             }
         };
         let result = tokio::select! {
             biased;
             result = attempt => result,
-            () = deadline => Err(TryError::Sent(Failure::Timeout)),
+            () = deadline => Err(TryError::Over(Failure::Timeout)),
         };
         if !matches!(result, Err(TryError::NotSent(_))) {
             instance.count_request();
         }
         result
     }
+}
+
+fn begin_record(request: &mut Request<Incoming>, client: &Arc<Client>) -> Ledger {
+    let trace = TraceContext::take(request.headers_mut());
+    let headers = request.headers();
+    let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    let host = authority.or_else(|| headers.get(http::header::HOST).cloned());
+    let path = request.uri().path_and_query().cloned();
+    let arrival = Arrival {
+        host: host.unwrap_or_else(|| HeaderValue::from_static("")),
+        method: request.method().clone(),
+        path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
+        version: request.version(),
+        trace,
+        user_agent: headers.get(USER_AGENT).cloned(),
+        referer: headers.get(REFERER).cloned(),
+    };
+    Ledger::begin(client.clone(), arrival)
 }
 
 /// Whether a body announces that it is larger.
@@ -300,8 +219,7 @@ fn broken(error: &hyper::Error) -> Failure {
 }
 
 /// Passes an instance's response on.
-fn respond_with(inbound: Inbound, outbound: Outbound, mut ledger: Ledger) -> Response<Body> {
-    let Inbound { response, sender, lease } = inbound;
+fn respond_with((sender, response): Answer, lease: Lease, outbound: Outbound, mut ledger: Ledger) -> Response<Body> {
     let deadline = outbound.deadline.unwrap_or_else(|| Deadline::after(lease.timeout, &outbound.client));
     let changes_protocol = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if changes_protocol && outbound.upgrade.is_none() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use homerun_model::container::Protocol;
 use homerun_model::instance::IngressPort;
 use homerun_model::names::{InstanceId, RevisionKey, ServiceKey};
 use homerun_model::receipt::Receipt;
@@ -57,6 +58,8 @@ pub struct RevisionRoute {
     /// Instances that a minimum keeps and that cost something while they have nothing to do: see
     /// [`Usage::idle`](crate::Usage::idle).
     pub kept: u32,
+    /// What its containers speak.
+    pub protocol: Protocol,
     /// Whether a client's requests go to the instance that served it before; see [`crate::affinity`].
     pub affinity: bool,
     /// The instances that are ready. One that is missing here gets no new request from the moment
@@ -120,6 +123,8 @@ pub(crate) struct HostRoute {
     pub(crate) service: Arc<ServiceKey>,
     pub(crate) public: bool,
     pub(crate) access: IngressSetting,
+    /// Whether requests can take `lane`.
+    pub(crate) plain: bool,
     /// Those that keep their clients.
     sticky: Vec<Arc<Pool>>,
     /// One entry per percent, the targets spread evenly. `None` for a revision that the table lacks.
@@ -136,11 +141,13 @@ impl HostRoute {
             .into_iter()
             .map(|index| pools.get(&route.targets[index].revision).cloned())
             .collect();
-        let targets = route.targets.iter().filter_map(|target| pools.get(&target.revision));
-        let sticky = targets.filter(|pool| pool.is_sticky()).cloned().collect();
+        let targets: Vec<_> = route.targets.iter().filter_map(|target| pools.get(&target.revision)).collect();
+        let plain = route.public
+            && targets.iter().all(|pool| pool.with_route(|route| route.protocol == Protocol::Http1 && !route.affinity));
+        let sticky = targets.into_iter().filter(|pool| pool.with_route(|route| route.affinity)).cloned().collect();
         let unready = route.unready.clone().unwrap_or(Refusal::NotReady);
         let service = Arc::new(route.service.clone());
-        Self { service, public: route.public, access: route.access, sticky, schedule, unready, turn }
+        Self { service, public: route.public, access: route.access, plain, sticky, schedule, unready, turn }
     }
 
     pub(crate) fn turn(&self) -> Arc<AtomicU64> {

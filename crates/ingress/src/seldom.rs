@@ -13,6 +13,8 @@ pub(crate) struct Seldom<F> {
     future: Pin<Box<F>>,
     woken: Arc<Woken>,
     waker: Waker,
+    /// The task that `woken` knows.
+    task: Option<Waker>,
 }
 
 struct Woken {
@@ -36,7 +38,15 @@ impl Wake for Woken {
 impl<F: Future> Seldom<F> {
     pub(crate) fn new(future: F) -> Self {
         let woken = Arc::new(Woken { yes: AtomicBool::new(true), task: Mutex::default() });
-        Self { future: Box::pin(future), waker: woken.clone().into(), woken }
+        Self { future: Box::pin(future), waker: woken.clone().into(), woken, task: None }
+    }
+}
+
+impl<F: Future> Seldom<F> {
+    /// Changes the future, which is polled the next time.
+    pub(crate) fn change(&mut self, change: impl FnOnce(Pin<&mut F>)) {
+        change(self.future.as_mut());
+        self.woken.yes.store(true, Ordering::Release);
     }
 }
 
@@ -45,14 +55,14 @@ impl<F: Future> Future for Seldom<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         // Before asking: who wakes after that finds the task.
-        let mut task = self.woken.task.lock().unwrap_or_else(PoisonError::into_inner);
-        if !task.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *task = Some(cx.waker().clone());
+        if !self.task.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            self.task = Some(cx.waker().clone());
+            self.woken.task.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.task);
         }
-        drop(task);
-        if !self.woken.yes.swap(false, Ordering::Acquire) {
+        if !self.woken.yes.load(Ordering::Acquire) {
             return Poll::Pending;
         }
+        self.woken.yes.swap(false, Ordering::Acquire);
         let Self { future, waker, .. } = &mut *self;
         future.as_mut().poll(&mut Context::from_waker(waker))
     }

@@ -5,10 +5,11 @@
 //! hardly depends on how many other services there are.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use homerun_model::names::{RevisionKey, ServiceKey};
 
 use crate::pool::Pool;
@@ -17,7 +18,8 @@ use crate::route::{HostRoute, Route, without_port};
 /// With ten thousand hosts, forty in each.
 const SHARDS: usize = 256;
 
-type Shard = HashMap<String, Arc<HostRoute>>;
+/// What clients ask for is not entered, so that they cannot choose hosts that collide.
+type Shard = HashMap<String, Arc<HostRoute>, RandomState>;
 
 /// Hosts and where their requests go.
 pub(crate) struct Table {
@@ -31,7 +33,7 @@ impl Default for Table {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| ArcSwap::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             writing: Mutex::default(),
         }
     }

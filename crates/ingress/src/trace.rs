@@ -1,10 +1,9 @@
 //! Trace context: `traceparent` (W3C Trace Context) and `X-Cloud-Trace-Context` (Google's older form).
 
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -39,7 +38,8 @@ impl TraceContext {
         context
     }
 
-    fn generate() -> Self {
+    /// A new one.
+    pub(crate) fn generate() -> Self {
         let trace_id = (u128::from(random()) << 64) | u128::from(random());
         Self { trace_id: trace_id.max(1), span_id: random().max(1), sampled: false }
     }
@@ -67,17 +67,34 @@ impl TraceContext {
         (trace_id != 0).then_some(Self { trace_id, span_id, sampled: options == "o=1" })
     }
 
+    fn write_parent(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"00-");
+        hex(out, self.trace_id, 32);
+        out.push(b'-');
+        hex(out, self.span_id.into(), 16);
+        out.extend_from_slice(if self.sampled { b"-01" } else { b"-00" });
+    }
+
+    fn write_cloud(&self, out: &mut Vec<u8>) {
+        hex(out, self.trace_id, 32);
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "/{};o={}", self.span_id, u8::from(self.sampled));
+    }
+
+    /// Both forms as lines of a request's head.
+    pub(crate) fn write_headers(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"traceparent: ");
+        self.write_parent(out);
+        out.extend_from_slice(b"\r\nx-cloud-trace-context: ");
+        self.write_cloud(out);
+        out.extend_from_slice(b"\r\n");
+    }
+
     /// Puts in the forms that are wanted, both in one piece of memory.
     fn write(&self, headers: &mut HeaderMap, parent: bool, cloud: bool) {
         let mut text = Vec::with_capacity(PARENT_LENGTH + CLOUD_LENGTH_MAX);
-        text.extend_from_slice(b"00-");
-        hex(&mut text, self.trace_id, 32);
-        text.push(b'-');
-        hex(&mut text, self.span_id.into(), 16);
-        text.extend_from_slice(if self.sampled { b"-01" } else { b"-00" });
-        hex(&mut text, self.trace_id, 32);
-        // Writing to a Vec cannot fail.
-        let _ = write!(text, "/{};o={}", self.span_id, u8::from(self.sampled));
+        self.write_parent(&mut text);
+        self.write_cloud(&mut text);
         let mut text = Bytes::from(text);
         let rest = text.split_off(PARENT_LENGTH);
         for (name, text, wanted) in [(TRACEPARENT, text, parent), (CLOUD_TRACE, rest, cloud)] {
@@ -113,12 +130,16 @@ fn hexadecimal(text: &str) -> Option<u128> {
     plain.then(|| u128::from_str_radix(text, 16).ok())?
 }
 
-/// A number that is unlike any other, not one that nobody could guess: SplitMix64 over a counter, begun
+thread_local! {
+    static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(0));
+}
+
+/// A number that is unlike any other, not one that nobody could guess: SplitMix64 over a counter of the thread's, begun
 /// at a place that the operating system's randomness chose.
 fn random() -> u64 {
-    static STATE: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(0)));
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut mixed = STATE.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+    let mut mixed = STATE.get().wrapping_add(STEP);
+    STATE.set(mixed);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use homerun_model::container::Protocol;
@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use crate::body::RequestBody;
+use crate::coarse;
 use crate::instance::Instance;
 use crate::settings::Settings;
 use crate::workers;
@@ -65,14 +66,63 @@ pub(crate) struct Connections {
 /// The connections of one instance that one thread drives.
 #[derive(Default)]
 struct Shelf {
-    /// Unused HTTP/1.1 connections and since when, the most recently used last.
-    unused: Mutex<VecDeque<(Instant, Http1)>>,
+    /// Unused HTTP/1.1 connections that hyper drives.
+    unused: Unused<Http1>,
+    /// Unused HTTP/1.1 connections of `lane`.
+    plain: Unused<TcpStream>,
     shared: Mutex<Option<http2::SendRequest<RequestBody>>>,
     /// Held while the shared connection is opened, so that many requests at once open one only.
     opening: tokio::sync::Mutex<()>,
 }
 
-/// An HTTP/1.1 connection.
+/// Unused connections and since when, the most recently used last.
+struct Unused<C>(Mutex<VecDeque<(Duration, C)>>);
+
+impl<C> Default for Unused<C> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<C> Unused<C> {
+    /// The most recently used one that is as it should be.
+    fn take(&self, keep_alive: Duration, is_good: impl Fn(&C) -> bool) -> Option<C> {
+        let (now, mut unused) = (coarse::now(), self.lock());
+        while let Some((since, connection)) = unused.pop_back() {
+            if now.saturating_sub(since) > keep_alive {
+                // All below are older.
+                unused.clear();
+            } else if is_good(&connection) {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, connection: C, keep_alive: Duration) {
+        let (now, mut unused) = (coarse::now(), self.lock());
+        unused.push_back((now, connection));
+        // With little to do only the last one is used, and those before it would stay for ever.
+        while unused.front().is_some_and(|(since, _)| now.saturating_sub(*since) > keep_alive) {
+            unused.pop_front();
+        }
+    }
+
+    fn close_old(&self, keep_alive: Duration) {
+        let now = coarse::now();
+        self.lock().retain(|(since, _)| now.saturating_sub(*since) <= keep_alive);
+    }
+
+    fn clear(&self) {
+        drop(std::mem::take(&mut *self.lock()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Duration, C)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An HTTP/1.1 connection that hyper drives.
 pub(crate) struct Http1 {
     sender: http1::SendRequest<RequestBody>,
     /// The thread that drives it.
@@ -104,10 +154,19 @@ impl Connections {
         Self { keep_alive, shelves: (0..workers::count()).map(|_| Shelf::default()).collect() }
     }
 
+    /// Closes those that have been unused for too long.
+    pub(crate) fn close_old(&self) {
+        for shelf in &self.shelves {
+            shelf.unused.close_old(self.keep_alive);
+            shelf.plain.close_old(self.keep_alive);
+        }
+    }
+
     /// Closes those that no request uses.
     pub(crate) fn close_unused(&self) {
         for shelf in &self.shelves {
-            drop(std::mem::take(&mut *shelf.unused()));
+            shelf.unused.clear();
+            shelf.plain.clear();
             drop(shelf.shared.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
@@ -118,40 +177,30 @@ impl Connections {
 
     /// An unused connection: of this thread, or of any if `of_any`.
     fn take_unused(&self, of_any: bool) -> Option<Http1> {
-        let own = self.own().take_unused(self.keep_alive);
-        let others = || self.shelves.iter().find_map(|shelf| shelf.take_unused(self.keep_alive));
+        let take = |shelf: &Shelf| shelf.unused.take(self.keep_alive, |connection| connection.sender.is_ready());
+        let own = take(self.own());
+        let others = || self.shelves.iter().find_map(take);
         own.or_else(|| of_any.then(others)?)
     }
 
-    fn keep(&self, connection: Http1) {
-        let now = Instant::now();
-        let mut unused = self.shelves[connection.worker].unused();
-        unused.push_back((now, connection));
-        // With little to do only the last one is used, and those before it would stay for ever.
-        while unused.front().is_some_and(|(since, _)| now - *since > self.keep_alive) {
-            unused.pop_front();
+    /// As [`take_unused`](Self::take_unused); another thread's goes over to this one.
+    fn take_plain(&self, of_any: bool) -> Option<TcpStream> {
+        // One on which something has come is being closed, or is not what it should be.
+        let is_quiet = |stream: &TcpStream| matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        let take = |shelf: &Shelf| shelf.plain.take(self.keep_alive, is_quiet);
+        if let Some(own) = take(self.own()) {
+            return Some(own);
         }
+        let other = of_any.then(|| self.shelves.iter().find_map(take))??;
+        other.into_std().and_then(TcpStream::from_std).ok()
+    }
+
+    fn keep(&self, connection: Http1) {
+        self.shelves[connection.worker].unused.keep(connection, self.keep_alive);
     }
 }
 
 impl Shelf {
-    fn unused(&self) -> MutexGuard<'_, VecDeque<(Instant, Http1)>> {
-        self.unused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take_unused(&self, keep_alive: Duration) -> Option<Http1> {
-        let mut unused = self.unused();
-        while let Some((since, connection)) = unused.pop_back() {
-            if since.elapsed() > keep_alive {
-                // All below are older.
-                unused.clear();
-            } else if connection.sender.is_ready() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
     fn shared(&self) -> Option<http2::SendRequest<RequestBody>> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.as_ref().filter(|sender| !sender.is_closed()).cloned()
@@ -174,19 +223,42 @@ impl Instance {
         }
     }
 
-    async fn open(&self, connect: &dyn Connect, settings: &Settings) -> Result<TokioIo<TcpStream>, OpenError> {
+    /// A connection for `lane` that this thread drives: an unused one or a new one.
+    pub(crate) async fn plain(&self, connect: &dyn Connect, settings: &Settings) -> Result<TcpStream, OpenError> {
+        let alone = self.in_flight() <= 1;
+        if let Some(stream) = self.connections.take_plain(alone) {
+            return Ok(stream);
+        }
+        if alone {
+            // A container that serves one connection at a time would take none besides it.
+            self.connections.shelves.iter().for_each(|shelf| shelf.unused.clear());
+        }
+        self.open(connect, settings).await
+    }
+
+    /// Keeps a connection of `lane` whose response is over. Who calls this is on the thread that drives it.
+    pub(crate) fn keep_plain(&self, stream: TcpStream) {
+        if self.is_published() {
+            self.connections.own().plain.keep(stream, self.connections.keep_alive);
+        }
+    }
+
+    async fn open(&self, connect: &dyn Connect, settings: &Settings) -> Result<TcpStream, OpenError> {
         let limit = settings.connect_timeout;
         let stream = tokio::time::timeout(limit, connect.connect(self.id(), self.ingress().port))
             .await
             .map_err(|_| OpenError::Timeout(limit))?
             .map_err(OpenError::Connect)?;
         stream.set_nodelay(true).map_err(OpenError::Connect)?;
-        Ok(TokioIo::new(stream))
+        Ok(stream)
     }
 
     async fn open_http1(&self, connect: &dyn Connect, settings: &Settings) -> Result<Http1, OpenError> {
-        let stream = self.open(connect, settings).await?;
-        let (sender, connection) = http1::handshake(stream).await.map_err(OpenError::Handshake)?;
+        let stream = match self.connections.take_plain(self.in_flight() <= 1) {
+            Some(stream) => stream,
+            None => self.open(connect, settings).await?,
+        };
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(OpenError::Handshake)?;
         let id = self.id().clone();
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
@@ -209,7 +281,7 @@ impl Instance {
         let stream = self.open(connect, settings).await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .handshake(stream)
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(OpenError::Handshake)?;
         let id = self.id().clone();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::condition::Condition;
-use crate::container::{Container, Volume};
+use crate::container::{Container, Protocol, Volume};
 use crate::names::{GpuType, RevisionKey, ServiceName};
 
 /// What a revision is made from. Fields that are `None` were not given and get a default from
@@ -88,6 +88,12 @@ impl RevisionTemplate {
             [_] => Some(0),
             many => many.iter().position(|container| container.port.is_some()),
         }
+    }
+
+    /// What the container that takes requests speaks.
+    pub fn protocol(&self) -> Protocol {
+        let port = self.ingress_container().and_then(|index| self.containers[index].port.as_ref());
+        port.map_or(Protocol::Http1, |port| port.protocol)
     }
 
     /// Index of the container that owns the GPU, if one does.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Timestamp;
-use crate::container::{Container, Protocol};
+use crate::container::Container;
 use crate::instance::{ContainerSpec, IngressPort, InstanceSpec};
 use crate::names::{DeviceId, InstanceId};
 use crate::quantity::{Cpu, Memory};
@@ -27,7 +27,6 @@ pub fn instance(revision: &Revision, id: InstanceId, gpus: Vec<DeviceId>, now: T
         .map(|(index, container)| container_spec(revision, index, container, index == ingress))
         .collect();
     let start_waves = start_waves(&containers, &template.container_dependencies);
-    let protocol = template.containers[ingress].port.as_ref().map_or(Protocol::Http1, |port| port.protocol);
     let port = containers[ingress].port.unwrap_or(DEFAULT_PORT);
     Some(InstanceSpec {
         id,
@@ -38,7 +37,7 @@ pub fn instance(revision: &Revision, id: InstanceId, gpus: Vec<DeviceId>, now: T
         volumes: template.volumes.clone(),
         gpus,
         gpu_zonal_redundancy: template.gpu_zonal_redundancy.unwrap_or(false),
-        ingress: IngressPort { port, protocol },
+        ingress: IngressPort { port, protocol: template.protocol() },
         decided_at: now,
     })
 }

@@ -21,6 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use homerun_backend::{LogLine, LogSink};
 use homerun_ingress::{Observe, RequestRecord};
 use homerun_model::names::{RevisionName, ServiceKey};
@@ -70,7 +71,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queues {
-    services: HashMap<ServiceKey, Queue>,
+    services: HashMap<ServiceKey, Queue, RandomState>,
     /// Services whose queues have items.
     ready: Vec<ServiceKey>,
     /// Services that have lost something that no entry tells about yet.
@@ -103,7 +104,8 @@ enum Item {
 /// What the writer does next.
 struct Batch {
     service: ServiceKey,
-    items: Vec<Item>,
+    /// With their sizes.
+    items: VecDeque<(u64, Item)>,
     bytes: u64,
 }
 
@@ -245,16 +247,8 @@ impl Queues {
         let mut batches = Vec::new();
         for service in std::mem::take(&mut self.ready) {
             let Some(queue) = self.services.get_mut(&service) else { continue };
-            let (mut items, mut bytes) = (Vec::new(), 0);
-            while bytes < TURN_BYTES
-                && let Some((size, item)) = queue.items.pop_front()
-            {
-                bytes += size;
-                items.push(item);
-            }
-            if queue.items.is_empty() {
-                queue.items.shrink_to(64);
-            } else {
+            let (items, bytes) = queue.take_turn();
+            if !queue.items.is_empty() {
                 self.ready.push(service.clone());
             }
             batches.push(Batch { service, items, bytes });
@@ -263,7 +257,7 @@ impl Queues {
             let Some(queue) = self.services.get_mut(&service) else { continue };
             match queue.dropped.take() {
                 Some((since, dropped)) if self.closed || now.duration_since(since) >= TELL_DROPPED_AFTER => {
-                    batches.push(Batch { service, items: vec![Item::Dropped(dropped)], bytes: 0 });
+                    batches.push(Batch { service, items: [(0, Item::Dropped(dropped))].into(), bytes: 0 });
                 }
                 early => {
                     queue.dropped = early;
@@ -278,6 +272,19 @@ impl Queues {
 impl Queue {
     fn new(burst: u64, now: Instant) -> Self {
         Self { items: VecDeque::new(), bytes: 0, allowance: burst, refilled: now, dropped: None }
+    }
+
+    /// What is written of it before others have their turn, and its size.
+    fn take_turn(&mut self) -> (VecDeque<(u64, Item)>, u64) {
+        let mut bytes = 0;
+        let mut fits = |size: u64| {
+            let more = bytes < TURN_BYTES;
+            bytes += if more { size } else { 0 };
+            more
+        };
+        let count = self.items.iter().take_while(|(size, _)| fits(*size)).count();
+        let rest = self.items.split_off(count);
+        (std::mem::replace(&mut self.items, rest), bytes)
     }
 
     fn refill(&mut self, now: Instant, rate: u64, burst: u64) {
@@ -314,7 +321,7 @@ impl LogSink for Logs {
 }
 
 impl Observe for Logs {
-    fn request(&self, record: RequestRecord) {
+    fn request(&self, record: Box<RequestRecord>) {
         let Some(service) = record.service.clone() else {
             return;
         };
@@ -322,6 +329,6 @@ impl Observe for Logs {
         let header = |value: &Option<http::HeaderValue>| value.as_ref().map_or(0, http::HeaderValue::len);
         let bytes = record.path.as_str().len() + header(&record.user_agent) + header(&record.referer);
         let revision = revision.as_deref().map(|key| &key.name);
-        self.shared.put(&service, revision, bytes, || Item::Request(Box::new(record)));
+        self.shared.put(&service, revision, bytes, || Item::Request(record));
     }
 }

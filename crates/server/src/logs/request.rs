@@ -2,12 +2,15 @@
 //!
 //! No [`LogEntry`](homerun_api::logging::LogEntry) is made on the way; a test holds the line against one.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use homerun_ingress::RequestRecord;
 use homerun_model::names::ProjectId;
+use http::HeaderValue;
 
 /// Appends the line, without what the file's place says of it. `received` is its time of receipt, `id` its id.
 pub(super) fn line(
@@ -67,7 +70,7 @@ fn http_request(out: &mut Vec<u8>, record: &RequestRecord, scheme: &str) -> io::
     out.extend_from_slice(br#","requestUrl":""#);
     out.extend_from_slice(scheme.as_bytes());
     out.extend_from_slice(b"://");
-    within(out, &String::from_utf8_lossy(record.host.as_bytes()))?;
+    within(out, &header(&record.host))?;
     within(out, record.path.as_str())?;
     let bytes = |count: u64| count.min(i64::MAX as u64);
     for (name, number) in [
@@ -82,7 +85,7 @@ fn http_request(out: &mut Vec<u8>, record: &RequestRecord, scheme: &str) -> io::
     for (name, value) in [(&br#","userAgent":"#[..], &record.user_agent), (br#","referer":"#, &record.referer)] {
         if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
             out.extend_from_slice(name);
-            text(out, &String::from_utf8_lossy(value.as_bytes()))?;
+            text(out, &header(value))?;
         }
     }
     out.extend_from_slice(br#","remoteIp":""#);
@@ -105,11 +108,21 @@ fn http_request(out: &mut Vec<u8>, record: &RequestRecord, scheme: &str) -> io::
 }
 
 fn text(out: &mut Vec<u8>, value: &str) -> io::Result<()> {
+    if is_plain(value) {
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+        return Ok(());
+    }
     Ok(serde_json::to_writer(out, value)?)
 }
 
 /// The text as a part of a string that others begin and end.
 fn within(out: &mut Vec<u8>, value: &str) -> io::Result<()> {
+    if is_plain(value) {
+        out.extend_from_slice(value.as_bytes());
+        return Ok(());
+    }
     let at = out.len();
     text(out, value)?;
     out.pop();
@@ -117,9 +130,18 @@ fn within(out: &mut Vec<u8>, value: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn time(out: &mut Vec<u8>, time: DateTime<Utc>) {
+/// Whether it stands in JSON as it is.
+fn is_plain(value: &str) -> bool {
+    value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
+}
+
+/// A header's value, which need not be UTF-8.
+fn header(value: &HeaderValue) -> Cow<'_, str> {
+    value.to_str().map_or_else(|_| String::from_utf8_lossy(value.as_bytes()), Cow::Borrowed)
+}
+
+fn write_second(out: &mut Vec<u8>, time: DateTime<Utc>) {
     // RFC 3339 has four digits for the year; nobody's clock is beyond them.
-    out.push(b'"');
     decimal(out, time.year().unsigned_abs().into(), 4);
     for (before, number) in
         [(b'-', time.month()), (b'-', time.day()), (b'T', time.hour()), (b':', time.minute()), (b':', time.second())]
@@ -127,6 +149,22 @@ fn time(out: &mut Vec<u8>, time: DateTime<Utc>) {
         out.push(before);
         decimal(out, number.into(), 2);
     }
+}
+
+fn time(out: &mut Vec<u8>, time: DateTime<Utc>) {
+    thread_local! {
+        /// The second that was written last, and its text: there are many requests in a second.
+        static LAST: RefCell<(i64, Vec<u8>)> = const { RefCell::new((i64::MIN, Vec::new())) };
+    }
+    out.push(b'"');
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != time.timestamp() {
+            *second = time.timestamp();
+            text.clear();
+            write_second(text, time);
+        }
+        out.extend_from_slice(text);
+    });
     out.push(b'.');
     decimal(out, time.nanosecond().into(), 9);
     out.extend_from_slice(b"Z\"");

@@ -1,6 +1,6 @@
 //! The thread that writes logs, turns their files and removes what is too much or too old.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use foldhash::fast::RandomState;
 use homerun_api::logging::LogEntry;
 use homerun_ingress::RequestRecord;
 use homerun_model::names::ServiceKey;
@@ -18,13 +19,11 @@ use crate::clock::Clock;
 use crate::config::LogsConfig;
 
 /// Size at which a file is turned, in bytes; less where a service may keep little.
-const SEGMENT_BYTES: u64 = 1 << 20;
+const SEGMENT_BYTES: u64 = 2 << 20;
 /// A service's log has at least this many files, so that turning one gives up a small part of it.
 const SEGMENTS: u64 = 16;
 /// Age at which a file is turned however small it is, so that what is too old can go.
 const SEGMENT_AGE: TimeDelta = TimeDelta::days(1);
-/// Bytes of a request's line, about.
-const LINE_BYTES: usize = 768;
 /// Bytes that are written at once, about.
 const WRITE_BYTES: usize = 256 << 10;
 /// Pause between two looks at what is kept, and bytes written after which the next look comes earlier.
@@ -38,8 +37,10 @@ pub(super) struct Writer {
     config: LogsConfig,
     scheme: String,
     clock: Arc<dyn Clock>,
+    /// Room for a line, used again and again.
+    line: Vec<u8>,
     /// Files that are being written.
-    open: HashMap<ServiceKey, Open>,
+    open: HashMap<ServiceKey, Open, RandomState>,
     /// When the last entry was received, in nanoseconds since 1970: each has its own time.
     received: i64,
     /// Bytes written since the last look at what is kept.
@@ -69,7 +70,17 @@ struct Record {
 impl Writer {
     pub(super) fn new(dir: &Path, config: LogsConfig, scheme: &str, clock: Arc<dyn Clock>) -> Self {
         let (dir, scheme) = (dir.to_owned(), scheme.to_owned());
-        Self { dir, config, scheme, clock, open: HashMap::new(), received: 0, written: 0, warned: None }
+        Self {
+            dir,
+            config,
+            scheme,
+            clock,
+            line: Vec::new(),
+            open: HashMap::default(),
+            received: 0,
+            written: 0,
+            warned: None,
+        }
     }
 
     /// Writes until the source is closed.
@@ -102,7 +113,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, service: &ServiceKey, items: Vec<Item>, rate: u64) {
+    fn write(&mut self, service: &ServiceKey, items: VecDeque<(u64, Item)>, rate: u64) {
         let outcome = self.append(service, items, rate);
         if outcome.is_err() {
             // What the file holds now is not known.
@@ -111,10 +122,10 @@ impl Writer {
         self.report(outcome);
     }
 
-    fn append(&mut self, service: &ServiceKey, items: Vec<Item>, rate: u64) -> io::Result<()> {
+    fn append(&mut self, service: &ServiceKey, items: VecDeque<(u64, Item)>, rate: u64) -> io::Result<()> {
         let now = self.clock.now();
         let oldest = self.oldest(now);
-        for item in items {
+        for (_, item) in items {
             let record = match item {
                 Item::Line(line) => self.record(line.entry(oldest), now)?,
                 Item::Request(request) => self.request_record(&request, service, now)?,
@@ -131,6 +142,7 @@ impl Writer {
                 let written = open.flush()?;
                 self.written += written;
             }
+            self.line = record.line;
         }
         let flushed = self.open.get_mut(service).map_or(Ok(0), Open::flush)?;
         self.written += flushed;
@@ -156,7 +168,8 @@ impl Writer {
     ) -> io::Result<Record> {
         let timestamp = nanos(request.arrived);
         let received = self.receive(timestamp, now);
-        let mut line = Vec::with_capacity(LINE_BYTES);
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
         request::line(&mut line, request, &service.project, &self.scheme, received)?;
         Ok(Record { line, received: self.received, timestamp })
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use foldhash::fast::RandomState;
 use homerun_ingress::{Observe, RequestRecord};
 use homerun_model::metrics::{Histogram, Point};
 use homerun_model::names::ServiceKey;
@@ -14,7 +15,7 @@ const ROOM: u64 = 3_600_000_000;
 /// Requests that have ended since they were last taken.
 #[derive(Default)]
 pub(super) struct Requests {
-    services: RwLock<HashMap<ServiceKey, Mutex<Point>>>,
+    services: RwLock<HashMap<ServiceKey, Mutex<Point>, RandomState>>,
 }
 
 impl Requests {
@@ -77,7 +78,7 @@ pub struct Fan<L> {
 }
 
 impl<L: Observe> Observe for Fan<L> {
-    fn request(&self, record: RequestRecord) {
+    fn request(&self, record: Box<RequestRecord>) {
         self.metrics.requests.count(&record);
         self.logs.request(record);
     }

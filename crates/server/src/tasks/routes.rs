@@ -118,6 +118,7 @@ fn revision_route(
     RevisionRoute {
         concurrency: template.concurrency.unwrap_or(platform.config.services.default_concurrency),
         timeout,
+        protocol: template.protocol(),
         affinity: template.session_affinity == Some(true),
         refuse_now: failing
             .filter(|_| endpoints.is_empty())

@@ -1,0 +1,66 @@
+//! Bytes on their way out.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
+use super::scratch;
+
+/// Bytes of which the first ones may be written already. Their buffer is another's when they are gone.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Outgoing {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, written: 0 }
+    }
+
+    /// Writes what is left; ready when all is written.
+    pub(super) fn poll_write<W: AsyncWrite>(
+        &mut self,
+        mut to: Pin<&mut W>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.written < self.bytes.len() {
+            match ready!(to.as_mut().poll_write(cx, &self.bytes[self.written..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.written += written,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.written == self.bytes.len()
+    }
+
+    /// Bytes that are written.
+    pub(super) fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Bytes in all.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Room for more, once all is written.
+    pub(super) fn more(&mut self) -> &mut Vec<u8> {
+        if self.is_done() {
+            self.bytes.clear();
+            self.written = 0;
+        }
+        &mut self.bytes
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        scratch::give_back(std::mem::take(&mut self.bytes));
+    }
+}

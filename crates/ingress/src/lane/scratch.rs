@@ -1,0 +1,53 @@
+//! What the connections of a thread share: a buffer into which each reads what then is dealt with at once, and buffers
+//! for what is on its way out.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Bytes that are read in one piece, at most: few system calls for large bodies, and still within a core's cache.
+const SIZE: usize = 128 * 1024;
+
+/// Buffers that are kept, and bytes that each may have.
+const SPARE: usize = 64;
+const SPARE_BYTES: usize = 16 * 1024;
+/// Bytes of a new one: a head and a small body.
+const ROOM: usize = 4096;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SIZE].into_boxed_slice());
+    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Reads what there is, and has it dealt with. Nothing of it is kept.
+pub(super) fn poll_read<R: AsyncRead, T>(
+    reader: Pin<&mut R>,
+    cx: &mut Context<'_>,
+    take: impl FnOnce(&mut Context<'_>, io::Result<&[u8]>) -> T,
+) -> Poll<T> {
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut buffer = ReadBuf::new(buffer);
+        let read = ready!(reader.poll_read(cx, &mut buffer));
+        Poll::Ready(take(cx, read.map(|()| buffer.filled())))
+    })
+}
+
+/// An empty buffer, one that was given back if there is one.
+pub(super) fn take_spare() -> Vec<u8> {
+    SPARES.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(ROOM))
+}
+
+/// Takes a buffer back, whatever is in it.
+pub(super) fn give_back(mut buffer: Vec<u8>) {
+    if (1..=SPARE_BYTES).contains(&buffer.capacity()) {
+        buffer.clear();
+        SPARES.with_borrow_mut(|spares| {
+            if spares.len() < SPARE {
+                spares.push(buffer);
+            }
+        });
+    }
+}
