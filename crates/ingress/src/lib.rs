@@ -184,19 +184,22 @@ impl Ingress {
     /// The load of each revision that has an instance, a request or had one a moment ago. All others are
     /// at rest, and cost nothing here. Asking also closes connections to instances that are unused for too long.
     pub fn sample(&self) -> HashMap<RevisionKey, Load> {
-        let registry = &mut *self.registry();
+        let mut registry = self.registry();
         let mut awake = self.notice.awake();
         let mut loads = HashMap::with_capacity(awake.len());
+        let mut active = Vec::with_capacity(awake.len());
         awake.retain(|key| {
             let Some(pool) = registry.pools.get(key) else { return false };
             loads.insert(RevisionKey::clone(key), pool.load());
-            pool.close_old();
+            active.push(pool.clone());
             let rests = pool.rests();
             if rests && pool.has_vanished() {
                 registry.pools.remove(key);
             }
             !rests
         });
+        drop((awake, registry));
+        active.iter().for_each(|pool: &Arc<Pool>| pool.close_old());
         loads
     }
 

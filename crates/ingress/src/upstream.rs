@@ -110,7 +110,12 @@ impl<C> Unused<C> {
 
     fn close_old(&self, keep_alive: Duration) {
         let now = coarse::now();
-        self.lock().retain(|(since, _)| now.saturating_sub(*since) <= keep_alive);
+        let mut unused = self.lock();
+        let old = unused.iter().take_while(|(since, _)| now.saturating_sub(*since) > keep_alive).count();
+        let old: Vec<(Duration, C)> = unused.drain(..old).collect();
+        drop(unused);
+        // Not while requests wait for the others.
+        drop(old);
     }
 
     fn clear(&self) {

@@ -223,3 +223,39 @@ async fn s09_each_request_of_a_connection_has_its_time() {
         assert_eq!(in_time("an answer", response(&mut client)).await, expected);
     }
 }
+
+#[tokio::test]
+async fn s09_a_container_that_only_announces_its_response_is_left() {
+    let endless = container::raw(|mut stream| async move {
+        container::read_head(&mut stream).await;
+        let announced = "HTTP/1.1 102 Processing\r\n\r\n".repeat(1000);
+        while stream.write_all(announced.as_bytes()).await.is_ok() {}
+    })
+    .await;
+    let bench = bench().await;
+    bench.instance("i1", endless);
+    bench.publish(table("r1", revision(80, &["i1"])));
+    assert_eq!(in_time("an answer", bench.get("/")).await.status(), 503);
+    support::until("the slot is free", || bench.load("r1").in_flight == 0).await;
+}
+
+#[tokio::test]
+async fn s09_what_a_container_says_before_it_is_asked_is_no_answer() {
+    // Each connection takes one request; then it says goodbye in its own words and is closed.
+    let address = container::raw(|mut stream| async move {
+        container::read_head(&mut stream).await;
+        let (answer, goodbye) =
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let _ = stream.write_all(goodbye.as_bytes()).await;
+    })
+    .await;
+    let bench = bench().await;
+    bench.instance("i1", address);
+    bench.publish(table("r1", revision(80, &["i1"])));
+    for _ in 0..5 {
+        assert_eq!(in_time("an answer", bench.get("/")).await.status(), 200);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+}

@@ -135,12 +135,13 @@ impl Exchange for Attempt<'_> {
                     return Err(TryError::NotSent(Failure::Unreachable));
                 }
             };
-            Trip { stream: Some(stream), request: outbound, plain, activity, begun: Vec::new() }.await
+            Trip { stream: Some(stream), request: outbound, plain, activity, begun: Vec::new(), skipped: 0 }.await
         };
         let result = tokio::select! {
+            // The time first: an instance that sends without a pause would leave it no turn.
             biased;
-            result = attempt => result,
             () = timer => Err(failed(Failure::Timeout)),
+            result = attempt => result,
         };
         let head = self.outbound.len().saturating_sub(self.plain.body.len());
         let result = result.map_err(|error| match error {
@@ -170,14 +171,20 @@ struct Trip<'a> {
     activity: &'a Activity,
     /// The beginning of a head that comes in pieces.
     begun: Vec<u8>,
+    /// Bytes that only announced the response.
+    skipped: usize,
 }
 
 impl Future for Trip<'_> {
     type Output = Result<Answer, TryError<Stop>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { stream: slot, request, plain, activity, begun } = &mut *self;
+        let Self { stream: slot, request, plain, activity, begun, skipped } = &mut *self;
         let Some(stream) = slot.as_mut() else { return Poll::Ready(Err(failed(Failure::ConnectionLost))) };
+        // What has come before the request is no answer to it: the instance is closing the connection.
+        if request.written() == 0 && scratch::poll_read(Pin::new(&mut *stream), cx, |_, _| ()).is_ready() {
+            return Poll::Ready(Err(TryError::NotSent(Failure::ConnectionLost)));
+        }
         if let Poll::Ready(Err(error)) = request.poll_write(Pin::new(stream), cx) {
             tracing::debug!(%error, "an instance does not take a request");
             if request.written() == 0 {
@@ -187,7 +194,8 @@ impl Future for Trip<'_> {
         }
         loop {
             let asked = Asked { head: plain.method == Method::HEAD, close: plain.close || activity.is_ending() };
-            let read = ready!(scratch::poll_read(Pin::new(&mut *stream), cx, |_, read| piece(read, begun, asked)));
+            let read =
+                ready!(scratch::poll_read(Pin::new(&mut *stream), cx, |_, read| piece(read, begun, skipped, asked)));
             let (head, out, taken) = match read {
                 Ok(Some(answered)) => answered,
                 Ok(None) => continue,
@@ -207,7 +215,12 @@ impl Future for Trip<'_> {
 type Begun = (Head, Vec<u8>, Result<Taken, Malformed>);
 
 /// A piece of what an instance sends before its response's head is whole.
-fn piece(read: io::Result<&[u8]>, begun: &mut Vec<u8>, asked: Asked) -> Result<Option<Begun>, Failure> {
+fn piece(
+    read: io::Result<&[u8]>,
+    begun: &mut Vec<u8>,
+    skipped: &mut usize,
+    asked: Asked,
+) -> Result<Option<Begun>, Failure> {
     let bytes = read.ok().filter(|bytes| !bytes.is_empty()).ok_or(Failure::ConnectionLost)?;
     let before = begun.len();
     if before > 0 {
@@ -225,7 +238,13 @@ fn piece(read: io::Result<&[u8]>, begun: &mut Vec<u8>, asked: Asked) -> Result<O
                 let taken = head.body.take(&input[head.length..], &mut out);
                 return Ok(Some((head, out, taken)));
             }
-            Ok(Read::Skip(length)) => input = &input[length..],
+            Ok(Read::Skip(length)) => {
+                input = &input[length..];
+                *skipped += length;
+                if *skipped > response::MAX_HEAD {
+                    return Err(Failure::Malformed);
+                }
+            }
             Ok(Read::More) => {
                 *begun = input.to_vec();
                 return Ok(None);
