@@ -24,7 +24,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Response, StatusCode, Version};
+use http::{Response, Version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::Ingress;
@@ -185,9 +185,7 @@ fn own_answer(response: Response<Body>, plain: &Plain, close: bool) -> Vec<u8> {
     for (name, value) in &parts.headers {
         response::write_line(&mut out, name.as_str().as_bytes(), value.as_bytes());
     }
-    if parts.status != StatusCode::NO_CONTENT {
-        response::write_line(&mut out, b"content-length", text.len().to_string().as_bytes());
-    }
+    response::write_line(&mut out, b"content-length", text.len().to_string().as_bytes());
     date::write(&mut out);
     if close {
         response::write_line(&mut out, b"connection", b"close");
@@ -206,4 +204,17 @@ fn joined(first: Bytes, then: &Bytes) -> Bytes {
     let mut both = BytesMut::from(first);
     both.extend_from_slice(then);
     both.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    /// One of these words, or now and then a few bytes of any kind.
+    pub(super) fn piece_of(words: &[&'static str]) -> impl Strategy<Value = Vec<u8>> + use<> {
+        prop_oneof![
+            9 => proptest::sample::select(words.to_vec()).prop_map(|word| word.as_bytes().to_vec()),
+            1 => proptest::collection::vec(any::<u8>(), 0..4),
+        ]
+    }
 }

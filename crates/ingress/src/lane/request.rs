@@ -278,10 +278,7 @@ mod tests {
             "\0",
             ":",
         ];
-        prop_oneof![
-            9 => proptest::sample::select(words.to_vec()).prop_map(|word| word.as_bytes().to_vec()),
-            1 => proptest::collection::vec(any::<u8>(), 0..4),
-        ]
+        crate::lane::tests::piece_of(&words)
     }
 
     proptest! {

@@ -336,10 +336,7 @@ mod tests {
             "abc",
             "\n",
         ];
-        prop_oneof![
-            9 => proptest::sample::select(words.to_vec()).prop_map(|word| word.as_bytes().to_vec()),
-            1 => proptest::collection::vec(any::<u8>(), 0..4),
-        ]
+        crate::lane::tests::piece_of(&words)
     }
 
     proptest! {
