@@ -89,9 +89,22 @@ impl Ingress {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(%peer, %error, "the client has gone already"),
         };
-        let Some(tls) = &self.settings.tls else {
-            return self.serve_http(stream, peer, builder, stopping).await;
-        };
+        if self.settings.tls.is_some() {
+            // Of its own, so that those without need not have room for it.
+            Box::pin(self.serve_tls(stream, peer, builder, stopping)).await;
+        } else {
+            self.serve_http(stream, peer, builder, stopping).await;
+        }
+    }
+
+    async fn serve_tls(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        builder: &auto::Builder<TokioExecutor>,
+        stopping: watch::Receiver<bool>,
+    ) {
+        let Some(tls) = &self.settings.tls else { return };
         match tokio::time::timeout(self.settings.header_timeout, tls::accept(tls, stream)).await {
             Ok(Ok(stream)) => self.serve_http(stream, peer, builder, stopping).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS with a client"),

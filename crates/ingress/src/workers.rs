@@ -54,6 +54,8 @@ impl Workers {
             return;
         };
         let counted = Counted::new(&worker.carries);
+        // Whoever waits for a future has room for it twice: for the one that is given and the one that is waited for.
+        let connection = Box::pin(connection);
         worker.handle.spawn(async move {
             let _counted = counted;
             connection.await;
