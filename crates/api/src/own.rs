@@ -98,7 +98,7 @@ pub struct Gpu {
     pub instance: Option<String>,
 }
 
-/// A service that waits for a GPU.
+/// A service that waits for a GPU, or that a budget holds back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// The service.

@@ -59,8 +59,7 @@ fn print(status: &own::Status) -> std::io::Result<()> {
     });
     section("GPUs", &["GPU", "TYPE", "HELD BY"], gpus.collect())?;
     for waiting in &status.waiting {
-        let since = waiting.since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-        writeln!(out, "! {} has waited for a GPU since {since}: {}", waiting.revision, waiting.message)?;
+        writeln!(out, "! {}", waits(waiting))?;
     }
     for service in status.services.iter().filter(|service| service.state == "failed") {
         writeln!(out, "! {}: {}", service.name, service.message)?;
@@ -69,6 +68,12 @@ fn print(status: &own::Status) -> std::io::Result<()> {
         writeln!(out, "! {warning}")?;
     }
     Ok(())
+}
+
+/// For a GPU or for a budget: the message says for which.
+fn waits(waiting: &own::Waiting) -> String {
+    let since = waiting.since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    format!("{} has waited for an instance since {since}: {}", waiting.revision, waiting.message)
 }
 
 /// What a start consists of, without what took no time worth telling.
@@ -86,5 +91,22 @@ fn section(title: &str, headings: &[&str], rows: Vec<Vec<String>>) -> std::io::R
     } else {
         output::table(headings, &rows)?;
         writeln!(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b05_a_revision_that_a_budget_holds_back_is_not_said_to_wait_for_a_gpu() {
+        let message = "The budget of the project is used up.".to_owned();
+        let since = "2026-11-27T10:00:00.5Z".parse().unwrap();
+        let waiting =
+            own::Waiting { service: "hello".to_owned(), revision: "hello-00001-abc".to_owned(), message, since };
+        assert_eq!(
+            waits(&waiting),
+            "hello-00001-abc has waited for an instance since 2026-11-27T10:00:00Z: The budget of the project is used up."
+        );
     }
 }
