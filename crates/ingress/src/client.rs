@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::time::{Instant, Sleep};
@@ -59,7 +58,7 @@ impl Client {
     pub(crate) fn untold(peer: SocketAddr, scheme: &'static str) -> Self {
         struct Nobody;
         impl Observe for Nobody {
-            fn request(&self, _: Box<crate::RequestRecord>) {}
+            fn request(&self, _: &crate::RequestRecord) {}
         }
         Self::new(peer, scheme, Arc::new(Nobody))
     }
@@ -76,8 +75,7 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    pub(crate) fn after(timeout: Duration, client: &Arc<Client>) -> Self {
-        let at = Instant::now() + timeout;
+    pub(crate) fn new(at: Instant, client: &Arc<Client>) -> Self {
         let kept = client.timers().pop();
         let timer = match kept {
             Some(mut timer) => {
@@ -117,23 +115,26 @@ impl Drop for Deadline {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
     async fn s09_a_timer_that_is_used_again_ends_at_its_new_time() {
         let client = Arc::new(Client::untold("192.0.2.1:9".parse().unwrap(), "http"));
-        let mut long = Deadline::after(Duration::from_secs(300), &client);
+        let after = |millis| Deadline::new(Instant::now() + Duration::from_millis(millis), &client);
+        let mut long = after(300_000);
         let ended = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut long).poll(cx).is_ready())).await;
         assert!(!ended);
         drop(long);
         for millis in [20, 60, 10] {
             let begun = Instant::now();
-            Deadline::after(Duration::from_millis(millis), &client).await;
+            after(millis).await;
             let took = begun.elapsed().as_millis() as u64;
             assert!((millis..millis + 5000).contains(&took), "{took} instead of {millis}");
             assert_eq!(client.timers().len(), 1);
         }
-        let many: Vec<_> = (0..9).map(|_| Deadline::after(Duration::from_secs(1), &client)).collect();
+        let many: Vec<_> = (0..9).map(|_| after(1000)).collect();
         drop(many);
         assert_eq!(client.timers().len(), MAX_TIMERS);
     }

@@ -1,7 +1,7 @@
 //! A request's hold on an instance.
 
 use std::sync::Arc;
-use std::time::Duration;
+use tokio::time::Instant;
 
 use crate::instance::Instance;
 use crate::pool::Pool;
@@ -10,8 +10,8 @@ use crate::pool::Pool;
 pub(crate) struct Lease {
     pool: Arc<Pool>,
     instance: Arc<Instance>,
-    /// How long the request may take from now on.
-    pub(crate) timeout: Duration,
+    /// When the request's time is over, if it is its first.
+    pub(crate) until: Instant,
     /// Whether its client is to come back to this instance.
     pub(crate) sticky: bool,
     /// Whether the request found no instance at all.
@@ -25,8 +25,8 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Lease {
-    pub(crate) fn new(pool: Arc<Pool>, instance: Arc<Instance>, timeout: Duration, sticky: bool) -> Self {
-        Self { pool, instance, timeout, sticky, cold_start: false }
+    pub(crate) fn new(pool: Arc<Pool>, instance: Arc<Instance>, until: Instant, sticky: bool) -> Self {
+        Self { pool, instance, until, sticky, cold_start: false }
     }
 
     pub(crate) fn instance(&self) -> &Arc<Instance> {

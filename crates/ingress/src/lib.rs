@@ -19,12 +19,14 @@ mod lane;
 mod lease;
 mod observe;
 mod origin;
+mod outgoing;
 #[cfg(test)]
 mod parsing_tests;
 mod pool;
 mod proxy;
 mod respond;
 mod route;
+mod scratch;
 mod seldom;
 mod settings;
 mod table;

@@ -16,7 +16,7 @@ use crate::trace::TraceContext;
 /// Receives one record per request. Implementations must not block: they run on the request's thread.
 pub trait Observe: Send + Sync + 'static {
     /// A request is over: answered, refused, or left by its client.
-    fn request(&self, record: Box<RequestRecord>);
+    fn request(&self, record: &RequestRecord);
 }
 
 /// One request, from its arrival to the last byte of its response.
@@ -154,7 +154,7 @@ impl Drop for Ledger {
                 // It left the queue.
                 record.waited = record.latency;
             }
-            self.client.observe.request(record);
+            self.client.observe.request(&record);
         }
     }
 }

@@ -19,11 +19,11 @@ use homerun_model::Timestamp;
 use homerun_model::names::{InstanceId, RevisionKey};
 use tokio::sync::oneshot;
 
-use crate::Notice;
 use crate::account::Idle;
 use crate::instance::Instance;
 use crate::lease::Lease;
 use crate::route::{Refusal, RevisionRoute};
+use crate::{Notice, coarse};
 
 /// How long a pool without anything to do is still sampled.
 const MOMENT: TimeDelta = TimeDelta::seconds(30);
@@ -174,11 +174,11 @@ impl Pool {
         client: Option<u64>,
         waited: &mut Duration,
     ) -> Result<Lease, NoLease> {
-        let place = match self.enter(avoid, client)? {
+        let asked = Instant::now();
+        let place = match self.enter(asked, avoid, client)? {
             Entry::Granted(lease) => return Ok(lease),
             Entry::Queued(place) => place,
         };
-        let asked = Instant::now();
         let answer = self.wait(place, arrived).await;
         *waited += asked.elapsed();
         answer
@@ -200,13 +200,18 @@ impl Pool {
         }
     }
 
-    fn enter(self: &Arc<Self>, avoid: Option<&InstanceId>, client: Option<u64>) -> Result<Entry, NoLease> {
+    fn enter(
+        self: &Arc<Self>,
+        now: Instant,
+        avoid: Option<&InstanceId>,
+        client: Option<u64>,
+    ) -> Result<Entry, NoLease> {
         let mut state = self.lock();
         if state.vanished {
             return Err(NoLease::Rerouted);
         }
         if state.queue.is_empty()
-            && let Some(lease) = state.take(self, avoid, client)
+            && let Some(lease) = state.take(self, now, avoid, client)
         {
             return Ok(Entry::Granted(lease));
         }
@@ -237,7 +242,7 @@ impl Pool {
     }
 
     pub(crate) fn release(self: &Arc<Self>, instance: &Arc<Instance>) {
-        let now = Utc::now();
+        let now = coarse::wall();
         let mut state = self.lock();
         let left = instance.end_lease(now);
         state.in_flight -= 1;
@@ -333,21 +338,27 @@ impl State {
     }
 
     /// A lease on the client's or the least loaded instance with a free slot.
-    fn take(&mut self, pool: &Arc<Pool>, avoid: Option<&InstanceId>, client: Option<u64>) -> Option<Lease> {
+    fn take(
+        &mut self,
+        pool: &Arc<Pool>,
+        now: Instant,
+        avoid: Option<&InstanceId>,
+        client: Option<u64>,
+    ) -> Option<Lease> {
         let (concurrency, sticky) = (self.concurrency(), self.route.affinity);
         let comes_back = |instance: &Instance| sticky && client == Some(instance.mark());
         let instance =
             self.instances.iter().filter(|instance| instance.in_flight() < concurrency).min_by_key(|instance| {
                 (avoid == Some(&**instance.id()), !comes_back(instance), instance.in_flight())
             })?;
-        let (timeout, instance) = (self.route.timeout, instance.clone());
+        let (until, instance) = (now + self.route.timeout, instance.clone());
         let first = instance.begin_lease();
         self.in_flight += 1;
         if first {
             self.busy += 1;
             self.count_idle();
         }
-        Some(Lease::new(pool.clone(), instance, timeout, sticky))
+        Some(Lease::new(pool.clone(), instance, until.into(), sticky))
     }
 
     /// Whenever what it is made from has changed.
@@ -365,7 +376,7 @@ impl State {
     fn grant(&mut self, pool: &Arc<Pool>) -> Answers {
         let mut answers = Answers::new();
         while !self.queue.is_empty()
-            && let Some(mut lease) = self.take(pool, None, None)
+            && let Some(mut lease) = self.take(pool, Instant::now(), None, None)
             && let Some((_, waiter)) = self.queue.pop_first()
         {
             lease.cold_start = waiter.at_zero;

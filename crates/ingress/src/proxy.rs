@@ -136,7 +136,7 @@ impl Exchange for Outbound {
     async fn attempt(&mut self, ingress: &Ingress, lease: &Lease) -> Result<Answer, TryError<Failure>> {
         let instance = lease.instance();
         let Outbound { request: slot, deadline, client, host, path, upgrade, .. } = self;
-        let deadline = deadline.get_or_insert_with(|| Deadline::after(lease.timeout, client));
+        let deadline = deadline.get_or_insert_with(|| Deadline::new(lease.until, client));
         let Some(mut request) = slot.take() else {
             return Err(TryError::Over(Failure::ConnectionLost));
         };
@@ -220,7 +220,7 @@ fn broken(error: &hyper::Error) -> Failure {
 
 /// Passes an instance's response on.
 fn respond_with((sender, response): Answer, lease: Lease, outbound: Outbound, mut ledger: Ledger) -> Response<Body> {
-    let deadline = outbound.deadline.unwrap_or_else(|| Deadline::after(lease.timeout, &outbound.client));
+    let deadline = outbound.deadline.unwrap_or_else(|| Deadline::new(lease.until, &outbound.client));
     let changes_protocol = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if changes_protocol && outbound.upgrade.is_none() {
         return respond::refuse(&Failure::Malformed, ledger);

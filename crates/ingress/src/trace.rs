@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// W3C Trace Context's header.
@@ -67,18 +67,29 @@ impl TraceContext {
         (trace_id != 0).then_some(Self { trace_id, span_id, sampled: options == "o=1" })
     }
 
+    /// Appends the trace in 32 hexadecimal digits.
+    pub fn write_trace_id(&self, out: &mut Vec<u8>) {
+        hex(out, &self.trace_id.to_be_bytes());
+    }
+
+    /// Appends the span in 16 hexadecimal digits.
+    pub fn write_span_id(&self, out: &mut Vec<u8>) {
+        hex(out, &self.span_id.to_be_bytes());
+    }
+
     fn write_parent(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"00-");
-        hex(out, self.trace_id, 32);
+        self.write_trace_id(out);
         out.push(b'-');
-        hex(out, self.span_id.into(), 16);
+        self.write_span_id(out);
         out.extend_from_slice(if self.sampled { b"-01" } else { b"-00" });
     }
 
     fn write_cloud(&self, out: &mut Vec<u8>) {
-        hex(out, self.trace_id, 32);
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "/{};o={}", self.span_id, u8::from(self.sampled));
+        self.write_trace_id(out);
+        out.push(b'/');
+        out.extend_from_slice(itoa::Buffer::new().format(self.span_id).as_bytes());
+        out.extend_from_slice(if self.sampled { b";o=1" } else { b";o=0" });
     }
 
     /// Both forms as lines of a request's head.
@@ -111,10 +122,10 @@ const PARENT_LENGTH: usize = 55;
 /// Bytes of `TRACE/SPAN;o=OPTIONS`, the span having at most 20 digits.
 const CLOUD_LENGTH_MAX: usize = 57;
 
-/// A number in so many hexadecimal digits.
-fn hex(out: &mut Vec<u8>, number: u128, digits: u32) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend((0..digits).rev().map(|place| DIGITS[(number >> (4 * place)) as usize & 15]));
+fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    let at = out.len();
+    out.resize(at + 2 * bytes.len(), 0);
+    HEXLOWER.encode_mut(bytes, &mut out[at..]);
 }
 
 impl fmt::Display for TraceContext {

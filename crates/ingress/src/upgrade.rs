@@ -1,7 +1,9 @@
 //! Connections that change to another protocol, for instance WebSocket.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
@@ -9,18 +11,20 @@ use http::{HeaderValue, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::{Body, Held};
 use crate::client::Deadline;
-use crate::headers;
 use crate::observe::Outcome;
+use crate::outgoing::Outgoing;
+use crate::seldom::Seldom;
+use crate::{headers, scratch};
 
 /// How long one side may still send after the other has ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Bytes read at once.
-const CHUNK: usize = 16 * 1024;
+/// Bytes read at once. As many are held where the receiver is slow, and there may be many tunnels.
+const PIECE: usize = 16 * 1024;
 
 /// Passes the instance's 101 on and from then on carries bytes both ways, until a side ends or the
 /// request's time is over. The slot is held all the while.
@@ -43,39 +47,96 @@ pub(crate) fn tunnel(
 }
 
 async fn carry(client: OnUpgrade, instance: OnUpgrade, mut held: Held, deadline: Deadline) {
-    let (mut up, mut down) = (0, 0);
+    let (mut up, mut down) = (Way::default(), Way::default());
     let both_ways = async {
-        let (client, instance) = tokio::try_join!(client, instance).map_err(io::Error::other)?;
-        let (client_in, client_out) = tokio::io::split(TokioIo::new(client));
-        let (instance_in, instance_out) = tokio::io::split(TokioIo::new(instance));
-        let mut upward = std::pin::pin!(copy(client_in, instance_out, &mut up));
-        let mut downward = std::pin::pin!(copy(instance_in, client_out, &mut down));
-        let (ended, rest) = tokio::select! {
-            ended = &mut upward => (ended, tokio::time::timeout(LAST_WORDS, downward).await),
-            ended = &mut downward => (ended, tokio::time::timeout(LAST_WORDS, upward).await),
+        let Ok((client, instance)) = tokio::try_join!(client, instance) else { return Outcome::ClientGone };
+        let (mut client, mut instance) = (TokioIo::new(client), TokioIo::new(instance));
+        let mut up_first = false;
+        let mut over = |cx: &mut Context<'_>| {
+            // One that never ends leaves the other no turn when it comes first.
+            up_first = !up_first;
+            let ways = if up_first {
+                [up.poll(&mut client, &mut instance, cx), down.poll(&mut instance, &mut client, cx)]
+            } else {
+                [down.poll(&mut instance, &mut client, cx), up.poll(&mut client, &mut instance, cx)]
+            };
+            ways.into_iter().filter(Poll::is_ready).count()
         };
+        std::future::poll_fn(|cx| if over(cx) > 0 { Poll::Ready(()) } else { Poll::Pending }).await;
+        let both = std::future::poll_fn(|cx| if over(cx) > 1 { Poll::Ready(()) } else { Poll::Pending });
         // A side that says nothing more in time has nothing more to say.
-        ended.and(rest.unwrap_or(Ok(())))
+        let _ = tokio::time::timeout(LAST_WORDS, both).await;
+        if up.failed || down.failed { Outcome::ClientGone } else { Outcome::Served }
     };
     let outcome = tokio::select! {
-        result = both_ways => result.map_or(Outcome::ClientGone, |()| Outcome::Served),
-        () = deadline => Outcome::TimedOut,
+        // The time first: what comes and goes without a pause would leave it no turn.
+        biased;
+        () = Seldom::new(deadline) => Outcome::TimedOut,
+        outcome = both_ways => outcome,
     };
-    held.ledger.record().response_bytes = down;
-    held.request_bytes.store(up, Ordering::Relaxed);
+    held.ledger.record().response_bytes = down.passed();
+    held.request_bytes.store(up.passed(), Ordering::Relaxed);
     // The connection has become the tunnel's and is gone.
     held.finish(outcome);
 }
 
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, total: &mut u64) -> io::Result<()> {
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let read = from.read(&mut chunk).await?;
-        if read == 0 {
-            return to.shutdown().await;
+/// One direction of a tunnel.
+#[derive(Default)]
+struct Way {
+    /// What the receiver has not taken yet.
+    waiting: Outgoing,
+    /// Bytes that have come.
+    bytes: u64,
+    /// Whether no more will come.
+    ended: bool,
+    /// Whether the receiver knows that.
+    over: bool,
+    failed: bool,
+}
+
+impl Way {
+    /// Bytes that the receiver has taken.
+    fn passed(&self) -> u64 {
+        self.bytes - self.waiting.left() as u64
+    }
+
+    /// Ready when it is over, for whatever reason.
+    fn poll<R, W>(&mut self, from: &mut R, to: &mut W, cx: &mut Context<'_>) -> Poll<()>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        if !self.over {
+            self.failed = ready!(self.carry(from, to, cx)).is_err();
+            self.over = true;
         }
-        to.write_all(&chunk[..read]).await?;
-        to.flush().await?;
-        *total += read as u64;
+        Poll::Ready(())
+    }
+
+    fn carry<R, W>(&mut self, from: &mut R, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            if self.waiting.len() > 0 {
+                ready!(self.waiting.poll_write(Pin::new(&mut *to), cx))?;
+                self.waiting = Outgoing::default();
+            }
+            if self.ended {
+                return Pin::new(&mut *to).poll_shutdown(cx);
+            }
+            ready!(Pin::new(&mut *to).poll_flush(cx))?;
+            let waiting = &mut self.waiting;
+            let pass = |cx: &mut Context<'_>, read: io::Result<&[u8]>| {
+                let bytes = read?;
+                let taken = scratch::write_through(Pin::new(&mut *to), cx, bytes);
+                waiting.more().extend_from_slice(&bytes[taken..]);
+                Ok::<_, io::Error>(bytes.len())
+            };
+            let read = ready!(scratch::poll_read_some(Pin::new(&mut *from), cx, PIECE, pass))?;
+            self.bytes += read as u64;
+            self.ended = read == 0;
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use homerun_ingress::{Outcome, RevisionRoute};
+use homerun_ingress::{Outcome, RevisionRoute, Settings};
 use http::{Method, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -258,4 +258,52 @@ async fn s09_what_a_container_says_before_it_is_asked_is_no_answer() {
         assert_eq!(in_time("an answer", bench.get("/")).await.status(), 200);
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
+}
+
+#[tokio::test]
+async fn s09_a_connection_to_an_instance_that_no_request_uses_is_closed_in_time() {
+    let kept = Duration::from_millis(500);
+    let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (opened, closed) = (begun.clone(), ended.clone());
+    let address = container::raw(move |mut stream| {
+        let (opened, closed) = (opened.clone(), closed.clone());
+        async move {
+            opened.fetch_add(1, Ordering::SeqCst);
+            // Until nothing comes any more.
+            while container::read_head(&mut stream).await.ends_with("\r\n\r\n") {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            }
+            closed.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let bench = support::bench_with(Settings { keep_alive: kept, ..Settings::default() }).await;
+    bench.instance("i1", address);
+    bench.publish(table("r1", revision(80, &["i1"])));
+    for _ in 0..2 {
+        assert_eq!(in_time("an answer", bench.get("/")).await.status(), 200);
+    }
+    let since = std::time::Instant::now();
+    // Nobody but who asks for the load comes by.
+    support::until("it is closed", || bench.load("r1").in_flight == 0 && ended.load(Ordering::SeqCst) == 1).await;
+    // The clock that measures it may be some milliseconds behind.
+    assert!(since.elapsed() + Duration::from_millis(20) >= kept, "{:?}", since.elapsed());
+    assert_eq!(begun.load(Ordering::SeqCst), 1, "it took the second request too");
+}
+
+#[tokio::test]
+async fn s09_a_request_that_leaves_the_short_way_while_homerun_ends_is_answered() {
+    let mut bench = bench().await;
+    bench.publish(table("r1", revision(80, &[])));
+    let mut client = TcpStream::connect(bench.address).await.unwrap();
+    client.write_all(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n").as_bytes()).await.unwrap();
+    support::until("it waits", || bench.load("r1").waiting == 1).await;
+    bench.stop();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Its service has a new revision by now, which speaks HTTP/2.
+    bench.instance("i2", container::named("two").await);
+    bench.publish(table("r2", h2c(&["i2"])));
+    assert_eq!(in_time("an answer", response(&mut client)).await, "two");
+    assert_eq!(in_time("the end", client.read(&mut [0])).await.unwrap(), 0);
+    in_time("homerun's end", &mut bench.served).await.unwrap().unwrap();
 }

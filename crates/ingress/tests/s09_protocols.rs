@@ -3,7 +3,9 @@
 
 mod support;
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use homerun_ingress::Outcome;
 use http::{HeaderValue, Method, Request, Response, Version};
@@ -12,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use support::container;
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Echoes a body and its trailers, and answers with trailers of its own.
 async fn grpc_like(request: Request<hyper::body::Incoming>) -> Response<AnyBody> {
@@ -155,4 +158,46 @@ async fn s09_a_websocket_is_carried_both_ways_and_holds_its_slot() {
     let record = bench.record().await;
     assert_eq!((record.status, record.request_bytes, record.response_bytes), (101, 8, 8));
     until("the slot is free", || bench.ingress.in_flight(&"i1".into()) == 0).await;
+}
+
+#[tokio::test]
+async fn s09_a_tunnel_waits_for_slow_sides_and_carries_last_words() {
+    const SIZE: usize = 8 << 20;
+    let words: Arc<Vec<u8>> = Arc::new((0..SIZE).map(|at| (at / 7 % 251) as u8).collect());
+    let (given, taken) = (words.clone(), Arc::new(AtomicUsize::new(0)));
+    let count = taken.clone();
+    let address = container::raw(move |mut stream| {
+        let (words, count) = (given.clone(), count.clone());
+        async move {
+            container::read_head(&mut stream).await;
+            let accepted = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: own\r\n\r\n";
+            stream.write_all(accepted).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let (mut heard, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+            while let Ok(read @ 1..) = stream.read(&mut piece).await {
+                heard.extend_from_slice(&piece[..read]);
+                count.fetch_add(read, Ordering::SeqCst);
+            }
+            assert!(heard == *words, "{} bytes are not what was said", heard.len());
+            stream.write_all(&heard).await.unwrap();
+        }
+    })
+    .await;
+    let mut bench = bench().await;
+    bench.instance("i1", address);
+    bench.publish(table("r1", revision(1, &["i1"])));
+    let mut client = TcpStream::connect(bench.address).await.unwrap();
+    let ask = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nconnection: upgrade\r\nupgrade: own\r\n\r\n");
+    client.write_all(ask.as_bytes()).await.unwrap();
+    assert!(container::read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
+    in_time("all is said", client.write_all(&words)).await.unwrap();
+    client.shutdown().await.unwrap();
+    until("the container has heard it", || taken.load(Ordering::SeqCst) == SIZE).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut echo = Vec::new();
+    in_time("the echo", client.read_to_end(&mut echo)).await.unwrap();
+    assert!(echo == *words, "{} bytes are not what was said", echo.len());
+    let record = bench.record().await;
+    assert_eq!((record.outcome, record.request_bytes), (Outcome::Served, SIZE as u64));
+    assert_eq!(record.response_bytes, SIZE as u64);
 }

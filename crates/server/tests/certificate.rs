@@ -2,13 +2,18 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::Stack;
 use homerun_server::certificate::renew::{Look, Renewal};
 use homerun_server::certificate::{CertificateError, load};
 use homerun_server::config::Config;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 mod common;
 
@@ -136,6 +141,35 @@ async fn s09_connections_get_the_certificate_that_the_files_have_by_now() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(before.get(&url).send().await.unwrap().status(), 404, "a connection from before goes on");
+    stack.end().await;
+}
+
+/// Asks in TLS for the end of the connection with the answer, and reads all that comes; an error if it is cut instead.
+fn last_answer(folder: &Path, port: u16) -> std::io::Result<String> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(folder.join("certificate.pem")).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let session = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, TcpStream::connect(("127.0.0.1", port))?);
+    stream.sock.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s09_a_connection_in_tls_ends_with_a_goodbye() {
+    let folder = tempfile::tempdir().unwrap();
+    give(folder.path(), "one.test");
+    let stack = Stack::start_with("none", |config| given(folder.path(), config)).await;
+    let (files, port) = (folder.path().to_owned(), stack.up.ingress.port());
+    let answer = tokio::task::spawn_blocking(move || last_answer(&files, port)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("connection: close"), "{answer}");
     stack.end().await;
 }
 

@@ -9,21 +9,20 @@ use std::task::{Context, Poll, ready};
 use homerun_model::container::Protocol;
 use http::Method;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 use super::body::{Body, Malformed, Taken};
-use super::outgoing::Outgoing;
 use super::request::Plain;
 use super::response::{self, Asked, Head, Read};
-use super::scratch;
 use super::timer::Timer;
 use crate::Ingress;
 use crate::client::Client;
 use crate::deliver::{Exchange, TryError};
 use crate::idle::Activity;
 use crate::lease::Lease;
+use crate::outgoing::Outgoing;
 use crate::respond::Failure;
 use crate::route::HostRoute;
+use crate::scratch;
 use crate::trace::TraceContext;
 
 /// A plain request on its way.
@@ -120,10 +119,9 @@ impl Exchange for Attempt<'_> {
         if instance.ingress().protocol != Protocol::Http1 {
             return Err(TryError::Over(Stop::HandOver));
         }
-        let at = Instant::now() + lease.timeout;
-        let timer = self.timer.get_or_insert_with(|| Timer::new(at));
+        let timer = self.timer.get_or_insert_with(|| Timer::new(lease.until));
         if !std::mem::replace(&mut self.begun, true) {
-            timer.set(at);
+            timer.set(lease.until);
         }
         instance.work(&*ingress.connect);
         let (plain, activity, outbound) = (self.plain, self.activity, &mut self.outbound);

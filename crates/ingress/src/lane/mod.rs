@@ -11,11 +11,9 @@ mod body;
 mod chunked;
 mod date;
 mod exchange;
-mod outgoing;
 mod relay;
 mod request;
 mod response;
-mod scratch;
 mod timer;
 
 use std::pin::Pin;
@@ -33,6 +31,7 @@ use crate::client::Client;
 use crate::idle::Activity;
 use crate::observe::{Arrival, Ledger};
 use crate::respond::{self, Failure};
+use crate::scratch;
 use crate::trace::TraceContext;
 
 use exchange::{Attempt, Stop};
@@ -125,10 +124,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Lane<'a, S> {
         let trace = TraceContext::generate();
         let mut ledger = self.begin_record(&plain, trace);
         let mut attempt = Attempt::new(&mut plain, self.client, self.activity, &trace, &mut self.timer);
-        let answered = tokio::select! {
-            biased;
-            answered = self.ingress.deliver(&mut attempt, &mut ledger) => answered,
-            () = std::future::poll_fn(|cx| relay::poll_gone(self.stream, cx, &mut self.early)) => return Next::End,
+        let answered = {
+            let deliver = std::pin::pin!(self.ingress.deliver(&mut attempt, &mut ledger));
+            tokio::select! {
+                biased;
+                answered = deliver => answered,
+                () = std::future::poll_fn(|cx| relay::poll_gone(self.stream, cx, &mut self.early)) => return Next::End,
+            }
         };
         let (answer, lease) = match answered {
             Ok(answered) => answered,

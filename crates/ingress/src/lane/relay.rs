@@ -6,16 +6,15 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use super::body::{Body, Malformed};
 use super::exchange::Answer;
-use super::outgoing::Outgoing;
-use super::scratch;
 use super::timer::Timer;
 use crate::lease::Lease;
 use crate::observe::{Ledger, Outcome};
+use crate::outgoing::Outgoing;
 use crate::respond;
+use crate::scratch;
 
 /// A response that has begun, and all that is held until it ends.
 pub(super) struct Relay {
@@ -49,7 +48,7 @@ impl Relay {
         timer: &mut Option<Timer>,
     ) -> bool {
         // There is one since the first try.
-        let timer = timer.get_or_insert_with(|| Timer::new(Instant::now() + self.lease.timeout));
+        let timer = timer.get_or_insert_with(|| Timer::new(self.lease.until));
         let outcome = tokio::select! {
             // The time first: a body that comes and goes without a pause would leave it no turn.
             biased;
@@ -146,11 +145,7 @@ fn pass_piece<S: AsyncWrite + Unpin>(
     // What needs no other form goes from one socket to the other; what the client does not take is kept.
     if let Body::Length(left) = body {
         let most = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-        while done < most
-            && let Poll::Ready(Ok(written @ 1..)) = Pin::new(&mut *client).poll_write(cx, &bytes[done..most])
-        {
-            done += written;
-        }
+        done = scratch::write_through(Pin::new(&mut *client), cx, &bytes[..most]);
         *left -= done as u64;
     }
     let taken = body.take(&bytes[done..], out.more())?;

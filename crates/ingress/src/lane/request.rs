@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 
-use super::scratch;
 use crate::client::Client;
 use crate::headers;
+use crate::scratch;
 use crate::settings::Settings;
 use crate::trace::TraceContext;
 

@@ -14,6 +14,7 @@ mod segment;
 mod tests;
 mod writer;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use foldhash::fast::RandomState;
 use homerun_backend::{LogLine, LogSink};
 use homerun_ingress::{Observe, RequestRecord};
@@ -29,9 +31,11 @@ use homerun_model::names::{RevisionName, ServiceKey};
 use crate::clock::Clock;
 use crate::config::LogsConfig;
 use entry::{Dropped, Line};
+use request::Lines;
 use writer::Writer;
 
-/// Most bytes that wait for the writer, of all services together, besides everybody's [`SHARE_BYTES`].
+/// Most bytes that wait for the writer, of all services together, besides everybody's [`SHARE_BYTES`]. They are counted
+/// as they count against a service's rate: a request waits as a line of JSON, which has some three times as many.
 const QUEUE_BYTES: u64 = 64 << 20;
 /// The same of one service.
 const SERVICE_QUEUE_BYTES: u64 = 16 << 20;
@@ -67,6 +71,8 @@ struct Shared {
     woken: Condvar,
     /// Bytes per second that a service may write.
     rate: u64,
+    /// That of services' URLs.
+    scheme: String,
 }
 
 #[derive(Default)]
@@ -84,8 +90,7 @@ struct Queues {
 }
 
 struct Queue {
-    /// With their sizes.
-    items: VecDeque<(u64, Item)>,
+    items: Items,
     /// Bytes of the items, those that are being written included.
     bytes: u64,
     /// Bytes that the service may still write now.
@@ -97,15 +102,17 @@ struct Queue {
 /// Something to be written.
 enum Item {
     Line(Line),
-    Request(Box<RequestRecord>),
+    Requests(Lines),
     Dropped(Dropped),
 }
+
+/// With their sizes.
+type Items = VecDeque<(u64, Item)>;
 
 /// What the writer does next.
 struct Batch {
     service: ServiceKey,
-    /// With their sizes.
-    items: VecDeque<(u64, Item)>,
+    items: Items,
     bytes: u64,
 }
 
@@ -117,8 +124,9 @@ impl Logs {
     pub fn open(dir: &Path, config: &LogsConfig, scheme: &str, clock: Arc<dyn Clock>) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let rate = u64::from(config.service_mib_per_second.get()) << 20;
-        let shared = Arc::new(Shared { queues: Mutex::default(), woken: Condvar::new(), rate });
-        let writer = Writer::new(dir, config.clone(), scheme, clock);
+        let scheme = scheme.to_owned();
+        let shared = Arc::new(Shared { queues: Mutex::default(), woken: Condvar::new(), rate, scheme });
+        let writer = Writer::new(dir, config.clone(), clock);
         let source = shared.clone();
         let thread = std::thread::Builder::new().name("logs".to_owned()).spawn(move || writer.run(&source))?;
         let thread = Thread { shared: shared.clone(), handle: Mutex::new(Some(thread)) };
@@ -158,12 +166,13 @@ impl Shared {
         self.rate * BURST.as_secs()
     }
 
+    /// `add` is called with the size if the service may log so much.
     fn put(
         &self,
         service: &ServiceKey,
         revision: Option<&RevisionName>,
         text_bytes: usize,
-        item: impl FnOnce() -> Item,
+        add: impl FnOnce(&mut Items, u64),
     ) {
         let (bytes, now) = (text_bytes as u64 + ENTRY_BYTES, Instant::now());
         let mut queues = self.lock();
@@ -185,8 +194,9 @@ impl Shared {
         queue.allowance -= bytes;
         queue.bytes += bytes;
         queues.bytes += bytes;
-        queue.items.push_back((bytes, item()));
-        if queue.items.len() == 1 {
+        let first = queue.items.is_empty();
+        add(&mut queue.items, bytes);
+        if first {
             queues.ready.push(service.clone());
             self.wake(queues);
         }
@@ -275,7 +285,7 @@ impl Queue {
     }
 
     /// What is written of it before others have their turn, and its size.
-    fn take_turn(&mut self) -> (VecDeque<(u64, Item)>, u64) {
+    fn take_turn(&mut self) -> (Items, u64) {
         let mut bytes = 0;
         let mut fits = |size: u64| {
             let more = bytes < TURN_BYTES;
@@ -320,19 +330,45 @@ impl LogSink for Logs {
             region: revision.region.clone(),
             name: line.spec.service.clone(),
         };
-        self.shared.put(&service, Some(&revision.name), line.text.len(), || Item::Line(Line::of(line)));
+        self.shared.put(&service, Some(&revision.name), line.text.len(), |items, bytes| {
+            items.push_back((bytes, Item::Line(Line::of(line))));
+        });
     }
 }
 
 impl Observe for Logs {
-    fn request(&self, record: Box<RequestRecord>) {
-        let Some(service) = record.service.clone() else {
-            return;
-        };
-        let revision = record.revision.clone();
+    fn request(&self, record: &RequestRecord) {
+        thread_local! {
+            /// Written here before the queue is locked, on the thread that knows it all.
+            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        let Some(service) = &record.service else { return };
         let header = |value: &Option<http::HeaderValue>| value.as_ref().map_or(0, http::HeaderValue::len);
         let bytes = record.path.as_str().len() + header(&record.user_agent) + header(&record.referer);
-        let revision = revision.as_deref().map(|key| &key.name);
-        self.shared.put(&service, revision, bytes, || Item::Request(record));
+        let revision = record.revision.as_ref().map(|key| &key.name);
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            if let Err(error) = request::line(line, record, &service.project, &self.shared.scheme) {
+                tracing::error!(%error, "a request cannot be written to the log");
+                return;
+            }
+            self.shared.put(service, revision, bytes, |items, bytes| add_request(items, bytes, line, record.arrived));
+        });
     }
+}
+
+/// Adds a request's line to those before it, if that is what came before.
+fn add_request(items: &mut Items, bytes: u64, line: &[u8], arrived: DateTime<Utc>) {
+    let mut many = false;
+    if let Some((all, Item::Requests(lines))) = items.back_mut() {
+        if !lines.is_full() {
+            *all += bytes;
+            lines.add(line, arrived);
+            return;
+        }
+        many = true;
+    }
+    let mut lines = Lines::new(many);
+    lines.add(line, arrived);
+    items.push_back((bytes, Item::Requests(lines)));
 }

@@ -8,27 +8,76 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
+use data_encoding::HEXLOWER;
 use homerun_ingress::RequestRecord;
 use homerun_model::names::ProjectId;
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 
-/// Appends the line, without what the file's place says of it. `received` is its time of receipt, `id` its id.
-pub(super) fn line(
-    out: &mut Vec<u8>,
-    record: &RequestRecord,
-    project: &ProjectId,
-    scheme: &str,
-    received: DateTime<Utc>,
-) -> io::Result<()> {
-    let revision = record.revision.as_ref().map_or("", |key| key.name.as_str());
+use super::writer::nanos;
+
+/// What a line begins with: its time of receipt and its id, which it gets when it goes to its file.
+const RECEIVED: &[u8] = br#"{"receiveTimestamp":"#;
+const TIME_LENGTH: usize = r#""2000-01-01T00:00:00.000000000Z""#.len();
+const ID: &[u8] = br#","insertId":""#;
+const ID_LENGTH: usize = 16;
+const ID_AT: usize = RECEIVED.len() + TIME_LENGTH + ID.len();
+
+/// Bytes of lines that wait in one piece, about, and of most lines.
+const LINES_BYTES: usize = 64 << 10;
+const LINE_BYTES: usize = 1 << 10;
+
+/// Lines of requests on their way to the file, one behind the other.
+pub(super) struct Lines {
+    bytes: Vec<u8>,
+    /// Of each line its length and its `timestamp`.
+    each: Vec<(usize, i64)>,
+}
+
+impl Lines {
+    /// `many` for room for as many as may be put in.
+    pub(super) fn new(many: bool) -> Self {
+        Self { bytes: Vec::with_capacity(if many { LINES_BYTES + LINE_BYTES } else { LINE_BYTES }), each: Vec::new() }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= LINES_BYTES
+    }
+
+    pub(super) fn add(&mut self, line: &[u8], arrived: DateTime<Utc>) {
+        self.bytes.extend_from_slice(line);
+        self.each.push((line.len(), nanos(arrived)));
+    }
+
+    /// The lines and their `timestamp`.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&mut [u8], i64)> {
+        let mut rest = &mut self.bytes[..];
+        self.each.iter().map(move |(length, timestamp)| {
+            let (line, behind) = std::mem::take(&mut rest).split_at_mut(*length);
+            rest = behind;
+            (line, *timestamp)
+        })
+    }
+}
+
+/// Sets a line's time of receipt and its id. `room` is for this function's own use, again and again.
+pub(super) fn stamp(line: &mut [u8], received: DateTime<Utc>, room: &mut Vec<u8>) {
+    room.clear();
+    time(room, received);
+    room.extend_from_slice(ID);
+    line[RECEIVED.len()..ID_AT].copy_from_slice(room);
+    HEXLOWER.encode_mut(&nanos(received).to_be_bytes(), &mut line[ID_AT..ID_AT + ID_LENGTH]);
+}
+
+/// Appends the line, without what the file's place says of it and without what [`stamp`] sets.
+pub(super) fn line(out: &mut Vec<u8>, record: &RequestRecord, project: &ProjectId, scheme: &str) -> io::Result<()> {
+    out.extend_from_slice(RECEIVED);
+    out.resize(out.len() + ID_AT + ID_LENGTH - RECEIVED.len(), b' ');
     out.extend_from_slice(
-        br#"{"logName":"run.googleapis.com%2Frequests","resource":{"type":"","labels":{"revision_name":"#,
+        br#"","logName":"run.googleapis.com%2Frequests","resource":{"type":"","labels":{"revision_name":"#,
     );
-    text(out, revision)?;
+    text(out, record.revision.as_ref().map_or("", |key| key.name.as_str()))?;
     out.extend_from_slice(br#"}},"timestamp":"#);
     time(out, record.arrived);
-    out.extend_from_slice(br#","receiveTimestamp":"#);
-    time(out, received);
     let severity = match record.status {
         500.. => "ERROR",
         400..500 => "WARNING",
@@ -36,9 +85,6 @@ pub(super) fn line(
     };
     out.extend_from_slice(br#","severity":""#);
     out.extend_from_slice(severity.as_bytes());
-    out.extend_from_slice(br#"","insertId":""#);
-    let id = received.timestamp_nanos_opt().unwrap_or(i64::MAX);
-    hex(out, id as u128, 16);
     out.push(b'"');
     if let Some(instance) = &record.instance {
         out.extend_from_slice(br#","labels":{"instanceId":"#);
@@ -49,9 +95,9 @@ pub(super) fn line(
     out.extend_from_slice(br#","trace":"projects/"#);
     within(out, project.as_str())?;
     out.extend_from_slice(b"/traces/");
-    hex(out, record.trace.trace_id, 32);
+    record.trace.write_trace_id(out);
     out.extend_from_slice(br#"","spanId":""#);
-    hex(out, record.trace.span_id.into(), 16);
+    record.trace.write_span_id(out);
     out.push(b'"');
     if record.trace.sampled {
         out.extend_from_slice(br#","traceSampled":true"#);
@@ -104,7 +150,13 @@ fn http_request(out: &mut Vec<u8>, record: &RequestRecord, scheme: &str) -> io::
     decimal(out, record.latency.as_secs(), 1);
     out.push(b'.');
     decimal(out, record.latency.subsec_nanos().into(), 9);
-    write!(out, r#"s","protocol":"{:?}"}}"#, record.version)
+    out.extend_from_slice(br#"s","protocol":""#);
+    match record.version {
+        Version::HTTP_11 => out.extend_from_slice(b"HTTP/1.1"),
+        other => write!(out, "{other:?}")?,
+    }
+    out.extend_from_slice(b"\"}");
+    Ok(())
 }
 
 fn text(out: &mut Vec<u8>, value: &str) -> io::Result<()> {
@@ -182,26 +234,20 @@ fn decimal(out: &mut Vec<u8>, mut number: u64, least: usize) {
     out.extend_from_slice(&digits[first..]);
 }
 
-/// The last digits of a number in hexadecimal.
-fn hex(out: &mut Vec<u8>, number: u128, digits: u32) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend((0..digits).rev().map(|place| DIGITS[(number >> (4 * place)) as usize & 15]));
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
     use homerun_api::logging::{HttpRequest, LogEntry, Severity};
     use homerun_ingress::{Outcome, TraceContext};
     use homerun_model::names::{InstanceId, RevisionKey};
-    use http::{HeaderValue, Method, Version};
+    use http::Method;
 
     use super::super::entry;
     use super::*;
 
-    fn record() -> RequestRecord {
+    pub(in crate::logs) fn record() -> RequestRecord {
         RequestRecord {
             arrived: DateTime::from_timestamp_nanos(1_700_000_000_000_000_007),
             service: None,
@@ -283,13 +329,17 @@ mod tests {
         };
         let received = DateTime::from_timestamp_nanos(1_700_000_001_120_000_000);
         for record in [record(), RequestRecord { status: 404, ..record() }, full] {
-            let mut out = Vec::new();
-            line(&mut out, &record, &"demo".into(), "https", received).unwrap();
-            assert_eq!(out.pop(), Some(b'\n'));
+            let (mut out, mut lines) = (Vec::new(), Lines::new(false));
+            line(&mut out, &record, &"demo".into(), "https").unwrap();
+            lines.add(b"before\n", received);
+            lines.add(&out, record.arrived);
+            let (out, timestamp) = lines.iter_mut().nth(1).unwrap();
+            stamp(out, received, &mut Vec::new());
+            assert_eq!((out.last(), timestamp), (Some(&b'\n'), nanos(record.arrived)));
             let mut expected = entry_of(record, &"demo".into(), "https");
             expected.receive_timestamp = received;
             expected.insert_id = format!("{:016x}", received.timestamp_nanos_opt().unwrap());
-            assert_eq!(serde_json::from_slice::<LogEntry>(&out).unwrap(), expected);
+            assert_eq!(serde_json::from_slice::<LogEntry>(out).unwrap(), expected);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Logs on disk: what is written comes back in order, and no more is kept than is allowed.
 
+mod requests;
+
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use foldhash::fast::RandomState;
 use homerun_api::logging::LogEntry;
-use homerun_ingress::RequestRecord;
 use homerun_model::names::ServiceKey;
 
 use super::segment::{self, Segment, Span};
@@ -35,10 +34,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Writer {
     dir: PathBuf,
     config: LogsConfig,
-    scheme: String,
     clock: Arc<dyn Clock>,
-    /// Room for a line, used again and again.
-    line: Vec<u8>,
     /// Files that are being written.
     open: HashMap<ServiceKey, Open, RandomState>,
     /// When the last entry was received, in nanoseconds since 1970: each has its own time.
@@ -60,27 +56,16 @@ struct Open {
     waiting: Vec<u8>,
 }
 
-/// An entry, ready for the file.
-struct Record {
-    line: Vec<u8>,
+/// When an entry was received, and its `timestamp`; in nanoseconds since 1970.
+#[derive(Clone, Copy)]
+struct Times {
     received: i64,
     timestamp: i64,
 }
 
 impl Writer {
-    pub(super) fn new(dir: &Path, config: LogsConfig, scheme: &str, clock: Arc<dyn Clock>) -> Self {
-        let (dir, scheme) = (dir.to_owned(), scheme.to_owned());
-        Self {
-            dir,
-            config,
-            scheme,
-            clock,
-            line: Vec::new(),
-            open: HashMap::default(),
-            received: 0,
-            written: 0,
-            warned: None,
-        }
+    pub(super) fn new(dir: &Path, config: LogsConfig, clock: Arc<dyn Clock>) -> Self {
+        Self { dir: dir.to_owned(), config, clock, open: HashMap::default(), received: 0, written: 0, warned: None }
     }
 
     /// Writes until the source is closed.
@@ -114,38 +99,60 @@ impl Writer {
     }
 
     fn write(&mut self, service: &ServiceKey, items: VecDeque<(u64, Item)>, rate: u64) {
-        let outcome = self.append(service, items, rate);
-        if outcome.is_err() {
-            // What the file holds now is not known.
-            self.open.remove(service);
+        // After an error it is not put back: what the file holds then is not known.
+        let mut open = self.open.remove(service);
+        let outcome = self.append(service, &mut open, items, rate);
+        if outcome.is_ok() {
+            self.open.extend(open.map(|open| (service.clone(), open)));
         }
         self.report(outcome);
     }
 
-    fn append(&mut self, service: &ServiceKey, items: VecDeque<(u64, Item)>, rate: u64) -> io::Result<()> {
+    fn append(
+        &mut self,
+        service: &ServiceKey,
+        open: &mut Option<Open>,
+        items: VecDeque<(u64, Item)>,
+        rate: u64,
+    ) -> io::Result<()> {
         let now = self.clock.now();
         let oldest = self.oldest(now);
+        let mut room = Vec::new();
         for (_, item) in items {
-            let record = match item {
-                Item::Line(line) => self.record(line.entry(oldest), now)?,
-                Item::Request(request) => self.request_record(&request, service, now)?,
-                Item::Dropped(dropped) => self.record(dropped.entry(now, rate), now)?,
+            let entry = match item {
+                Item::Line(line) => line.entry(oldest),
+                Item::Dropped(dropped) => dropped.entry(now, rate),
+                Item::Requests(mut lines) => {
+                    for (line, timestamp) in lines.iter_mut() {
+                        let times = self.receive(timestamp, now);
+                        request::stamp(line, DateTime::from_timestamp_nanos(times.received), &mut room);
+                        self.put(service, open, line, times)?;
+                    }
+                    continue;
+                }
             };
-            let turn_at = self.segment_bytes();
-            let mut open = self.opened(service, record.received)?;
-            if open.size > 0 && open.size + record.line.len() as u64 > turn_at {
-                self.turn(service)?;
-                open = self.opened(service, record.received)?;
-            }
-            open.take(&record);
-            if open.waiting.len() >= WRITE_BYTES {
-                let written = open.flush()?;
-                self.written += written;
-            }
-            self.line = record.line;
+            let (line, times) = self.line(entry, now)?;
+            self.put(service, open, &line, times)?;
         }
-        let flushed = self.open.get_mut(service).map_or(Ok(0), Open::flush)?;
-        self.written += flushed;
+        self.written += open.as_mut().map_or(Ok(0), Open::flush)?;
+        Ok(())
+    }
+
+    /// Adds a line to the service's file, or to the next one where that is full.
+    fn put(&mut self, service: &ServiceKey, open: &mut Option<Open>, line: &[u8], times: Times) -> io::Result<()> {
+        let full = |open: &mut Open| open.size > 0 && open.size + line.len() as u64 > self.segment_bytes();
+        if let Some(full) = open.take_if(full) {
+            self.turn(service, full)?;
+            *open = Some(Open::new(&segment::folder(&self.dir, service), times.received));
+        }
+        let open = match open {
+            Some(open) => open,
+            None => open.insert(self.begin(service, times.received)?),
+        };
+        open.take(line, times);
+        if open.waiting.len() >= WRITE_BYTES {
+            self.written += open.flush()?;
+        }
         Ok(())
     }
 
@@ -154,64 +161,41 @@ impl Writer {
         now - TimeDelta::days(self.config.retention_days.get().into())
     }
 
-    /// The time of receipt of the next entry.
-    fn receive(&mut self, timestamp: i64, now: DateTime<Utc>) -> DateTime<Utc> {
+    /// The times of the next entry, which is received after all before it, and not before its `timestamp`.
+    fn receive(&mut self, timestamp: i64, now: DateTime<Utc>) -> Times {
         self.received = nanos(now).max(self.received + 1).max(timestamp);
-        DateTime::from_timestamp_nanos(self.received)
+        Times { received: self.received, timestamp }
     }
 
-    fn request_record(
-        &mut self,
-        request: &RequestRecord,
-        service: &ServiceKey,
-        now: DateTime<Utc>,
-    ) -> io::Result<Record> {
-        let timestamp = nanos(request.arrived);
-        let received = self.receive(timestamp, now);
-        let mut line = std::mem::take(&mut self.line);
-        line.clear();
-        request::line(&mut line, request, &service.project, &self.scheme, received)?;
-        Ok(Record { line, received: self.received, timestamp })
-    }
-
-    /// Gives the entry its time of receipt and its id.
-    fn record(&mut self, mut entry: LogEntry, now: DateTime<Utc>) -> io::Result<Record> {
-        let timestamp = nanos(entry.timestamp);
-        entry.receive_timestamp = self.receive(timestamp, now);
+    /// The entry as it goes to the file, with its time of receipt and its id.
+    fn line(&mut self, mut entry: LogEntry, now: DateTime<Utc>) -> io::Result<(Vec<u8>, Times)> {
+        let times = self.receive(nanos(entry.timestamp), now);
+        entry.receive_timestamp = DateTime::from_timestamp_nanos(times.received);
         if entry.insert_id.is_empty() {
-            entry.insert_id = format!("{:016x}", self.received);
+            entry.insert_id = format!("{:016x}", times.received);
         }
         let mut line = serde_json::to_vec(&entry)?;
         line.push(b'\n');
-        Ok(Record { line, received: self.received, timestamp })
+        Ok((line, times))
     }
 
     fn segment_bytes(&self) -> u64 {
         SEGMENT_BYTES.min((u64::from(self.config.service_mib.get()) << 20) / SEGMENTS)
     }
 
-    /// The file that the service's entries go to; a new one begins at `received`.
-    fn opened(&mut self, service: &ServiceKey, received: i64) -> io::Result<&mut Open> {
-        if !self.open.contains_key(service) {
-            let folder = segment::folder(&self.dir, service);
-            fs::create_dir_all(&folder)?;
-            let last = segment::list(&folder)?.into_iter().rfind(|segment| segment.span.is_none());
-            let open = match last {
-                Some(segment) => Open::again(segment)?,
-                None => Open::new(folder.join(segment::open_name(received)), received),
-            };
-            self.open.insert(service.clone(), open);
-        }
-        self.open.get_mut(service).ok_or_else(|| io::ErrorKind::NotFound.into())
+    /// The file that an earlier homerun has left, or a new one that begins at `received`.
+    fn begin(&self, service: &ServiceKey, received: i64) -> io::Result<Open> {
+        let folder = segment::folder(&self.dir, service);
+        fs::create_dir_all(&folder)?;
+        let last = segment::list(&folder)?.into_iter().rfind(|segment| segment.span.is_none());
+        last.map_or_else(|| Ok(Open::new(&folder, received)), Open::again)
     }
 
-    /// Closes the service's file, gives it its final name, and removes what the service has too much.
-    fn turn(&mut self, service: &ServiceKey) -> io::Result<()> {
-        if let Some(mut open) = self.open.remove(service) {
-            self.written += open.flush()?;
-            if let Some(span) = open.span {
-                fs::rename(&open.path, open.path.with_file_name(segment::complete_name(open.first, span)))?;
-            }
+    /// Closes a file of the service, gives it its final name, and removes what the service has too much.
+    fn turn(&mut self, service: &ServiceKey, mut open: Open) -> io::Result<()> {
+        self.written += open.flush()?;
+        if let Some(span) = open.span {
+            fs::rename(&open.path, open.path.with_file_name(segment::complete_name(open.first, span)))?;
         }
         let segments = segment::list(&segment::folder(&self.dir, service))?;
         // The next file comes on top of what is there.
@@ -236,8 +220,9 @@ impl Writer {
         let mut total = 0;
         for service in segment::services(&self.dir, None)? {
             let aged = |open: &Open| nanos(now) - open.first >= SEGMENT_AGE.num_nanoseconds().unwrap_or(i64::MAX);
-            if self.open.get(&service).is_some_and(aged) {
-                self.turn(&service)?;
+            if let Some(open) = self.open.get(&service).is_some_and(aged).then(|| self.open.remove(&service)).flatten()
+            {
+                self.turn(&service, open)?;
             }
             let mut segments = segment::list(&segment::folder(&self.dir, &service))?;
             for old in segments.extract_if(.., |segment| segment.last_received() < oldest) {
@@ -291,7 +276,11 @@ impl Writer {
 }
 
 impl Open {
-    fn new(path: PathBuf, first: i64) -> Self {
+    fn new(folder: &Path, first: i64) -> Self {
+        Self::at(folder.join(segment::open_name(first)), first)
+    }
+
+    fn at(path: PathBuf, first: i64) -> Self {
         Self { path, first, size: 0, span: None, waiting: Vec::new() }
     }
 
@@ -299,11 +288,11 @@ impl Open {
     /// its last line becomes a line of its own, which readers pass over.
     fn again(segment: Segment) -> io::Result<Self> {
         let content = fs::read(&segment.path)?;
-        let mut open = Self::new(segment.path, segment.first);
+        let mut open = Self::at(segment.path, segment.first);
         open.size = content.len() as u64;
         for line in content.split(|byte| *byte == b'\n') {
             if let Ok(entry) = serde_json::from_slice::<LogEntry>(line) {
-                open.cover(nanos(entry.receive_timestamp), nanos(entry.timestamp));
+                open.cover(Times { received: nanos(entry.receive_timestamp), timestamp: nanos(entry.timestamp) });
             }
         }
         if content.last().is_some_and(|byte| *byte != b'\n') {
@@ -313,10 +302,10 @@ impl Open {
         Ok(open)
     }
 
-    fn take(&mut self, record: &Record) {
-        self.waiting.extend_from_slice(&record.line);
-        self.size += record.line.len() as u64;
-        self.cover(record.received, record.timestamp);
+    fn take(&mut self, line: &[u8], times: Times) {
+        self.waiting.extend_from_slice(line);
+        self.size += line.len() as u64;
+        self.cover(times);
     }
 
     /// Writes what waits; how many bytes that was.
@@ -329,7 +318,7 @@ impl Open {
         Ok(std::mem::take(&mut self.waiting).len() as u64)
     }
 
-    fn cover(&mut self, received: i64, timestamp: i64) {
+    fn cover(&mut self, Times { received, timestamp }: Times) {
         let span = self.span.get_or_insert(Span { last: received, from: timestamp, to: timestamp });
         *span = Span { last: received.max(span.last), from: span.from.min(timestamp), to: span.to.max(timestamp) };
     }

@@ -78,8 +78,8 @@ pub struct Fan<L> {
 }
 
 impl<L: Observe> Observe for Fan<L> {
-    fn request(&self, record: Box<RequestRecord>) {
-        self.metrics.requests.count(&record);
+    fn request(&self, record: &RequestRecord) {
+        self.metrics.requests.count(record);
         self.logs.request(record);
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that are read in one piece, at most: few system calls for large bodies, and still within a core's cache.
 const SIZE: usize = 128 * 1024;
@@ -23,25 +23,46 @@ thread_local! {
 }
 
 /// Reads what there is, and has it dealt with. Nothing of it is kept.
-pub(super) fn poll_read<R: AsyncRead, T>(
+pub(crate) fn poll_read<R: AsyncRead, T>(
     reader: Pin<&mut R>,
     cx: &mut Context<'_>,
     take: impl FnOnce(&mut Context<'_>, io::Result<&[u8]>) -> T,
 ) -> Poll<T> {
+    poll_read_some(reader, cx, SIZE, take)
+}
+
+/// As [`poll_read`], but not more than so many bytes.
+pub(crate) fn poll_read_some<R: AsyncRead, T>(
+    reader: Pin<&mut R>,
+    cx: &mut Context<'_>,
+    most: usize,
+    take: impl FnOnce(&mut Context<'_>, io::Result<&[u8]>) -> T,
+) -> Poll<T> {
     BUFFER.with_borrow_mut(|buffer| {
-        let mut buffer = ReadBuf::new(buffer);
+        let mut buffer = ReadBuf::new(&mut buffer[..most.min(SIZE)]);
         let read = ready!(reader.poll_read(cx, &mut buffer));
         Poll::Ready(take(cx, read.map(|()| buffer.filled())))
     })
 }
 
+/// Writes at once what the other side takes at once; how much that was. An error is for the next write to tell.
+pub(crate) fn write_through<W: AsyncWrite>(mut to: Pin<&mut W>, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while written < bytes.len()
+        && let Poll::Ready(Ok(more @ 1..)) = to.as_mut().poll_write(cx, &bytes[written..])
+    {
+        written += more;
+    }
+    written
+}
+
 /// An empty buffer, one that was given back if there is one.
-pub(super) fn take_spare() -> Vec<u8> {
+pub(crate) fn take_spare() -> Vec<u8> {
     SPARES.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(ROOM))
 }
 
 /// Takes a buffer back, whatever is in it.
-pub(super) fn give_back(mut buffer: Vec<u8>) {
+pub(crate) fn give_back(mut buffer: Vec<u8>) {
     if (1..=SPARE_BYTES).contains(&buffer.capacity()) {
         buffer.clear();
         SPARES.with_borrow_mut(|spares| {

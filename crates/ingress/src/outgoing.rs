@@ -6,22 +6,22 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-use super::scratch;
+use crate::scratch;
 
 /// Bytes of which the first ones may be written already. Their buffer is another's when they are gone.
 #[derive(Default)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     bytes: Vec<u8>,
     written: usize,
 }
 
 impl Outgoing {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, written: 0 }
     }
 
     /// Writes what is left; ready when all is written.
-    pub(super) fn poll_write<W: AsyncWrite>(
+    pub(crate) fn poll_write<W: AsyncWrite>(
         &mut self,
         mut to: Pin<&mut W>,
         cx: &mut Context<'_>,
@@ -35,22 +35,27 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.written == self.bytes.len()
     }
 
     /// Bytes that are written.
-    pub(super) fn written(&self) -> usize {
+    pub(crate) fn written(&self) -> usize {
         self.written
     }
 
+    /// Bytes that are not written.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
     /// Bytes in all.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Room for more, once all is written.
-    pub(super) fn more(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn more(&mut self) -> &mut Vec<u8> {
         if self.is_done() {
             self.bytes.clear();
             self.written = 0;
