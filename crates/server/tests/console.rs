@@ -65,7 +65,7 @@ async fn g24_a_session_outlives_a_restart_and_ends_by_signing_out_with_its_token
     let refused = browser.post("/console/-/sign-out", &[]).await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST, "without the form's secret");
     assert_eq!(browser.get(LIST).await.status, StatusCode::OK, "still signed in");
-    let gone = browser.submit(&page, "/console/-/sign-out", &[]).await;
+    let gone = browser.submit("/console/-/sign-out", &[]).await;
     assert_eq!(gone.location(), "/console/-/sign-in");
     assert!(browser.cookies.is_empty());
     browser.cookies = cookies;
@@ -99,11 +99,11 @@ async fn g24_every_answer_forbids_what_is_not_the_consoles_own() {
     let mut browser = Browser::signed_in(&stack, &stack.token).await;
     let page = browser.get(LIST).await;
     let link = regex::Regex::new(r#"(?:src|href)="([^"]+)""#).unwrap();
-    let mut links: Vec<String> = link.captures_iter(&page.text).map(|link| link[1].to_owned()).collect();
+    let mut links: Vec<String> = link.captures_iter(&page.body).map(|link| link[1].to_owned()).collect();
     assert!(links.iter().filter(|link| link.contains("/static/")).count() >= 4, "{links:?}");
     assert!(links.iter().all(|link| link.starts_with(['/', '#'])), "nothing is from elsewhere: {links:?}");
     let inline = regex::Regex::new(r#"<[^>]* (?:style|on[a-z]+)="#).unwrap();
-    assert!(!inline.is_match(&page.text), "no inline style or handler");
+    assert!(!inline.is_match(&page.body), "no inline style or handler");
     links.retain(|link| link.starts_with("/console/"));
     for path in links.iter().map(String::as_str).chain([LIST, "/console/-/sign-in", "/console/demo/nothing"]) {
         let answer = browser.get(path).await;
@@ -116,7 +116,7 @@ async fn g24_every_answer_forbids_what_is_not_the_consoles_own() {
     }
     let elsewhere = [("sec-fetch-site", "cross-site")];
     let fields = [("token", stack.token.as_str())];
-    let page = Browser::new(&stack).send(Method::POST, "/console/-/sign-in", Some(&fields), &elsewhere).await;
+    let page = Browser::new(&stack).request("/console/-/sign-in", Some(&fields), &elsewhere).await;
     assert_eq!(page.status, StatusCode::BAD_REQUEST, "another site signs nobody in");
     stack.end().await;
 }
@@ -159,7 +159,7 @@ async fn g13_the_containers_panel_shows_the_gpu() {
     let words = browser.get(&format!("{at}/revisions")).await.words();
     assert!(words.contains("GPU のタイプ nvidia-l4") && words.contains("GPU の数 1"), "{words}");
     let yaml = browser.get(&format!("{at}/yaml")).await;
-    assert!(yaml.text.contains("nvidia.com/gpu"), "{}", yaml.text);
+    assert!(yaml.contains("nvidia.com/gpu"), "{yaml}");
     for tab in ["instances", "logs"] {
         assert_eq!(browser.get(&format!("{at}/{tab}")).await.status, StatusCode::OK, "{tab}");
     }
@@ -188,18 +188,18 @@ async fn g24_requests_and_starts_are_plotted_and_simulated_gpus_say_so() {
     let begun = std::time::Instant::now();
     let page = loop {
         let page = browser.get(&format!("{at}/metrics?range=24h")).await;
-        if page.text.contains("GPU utilization (simulated)") || begun.elapsed() > Duration::from_secs(20) {
+        if page.contains("GPU utilization (simulated)") || begun.elapsed() > Duration::from_secs(20) {
             break page;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
     let words = page.words();
-    assert!(page.text.contains("3 requests, of which 0 had a server error."), "{words}");
+    assert!(page.contains("3 requests, of which 0 had a server error."), "{words}");
     assert!(
         words.contains("GPU utilization (simulated)") && words.contains("A simulated GPU cannot compute"),
         "{words}"
     );
-    assert!(page.text.contains("One start, which took") && words.contains("sandbox created"), "{words}");
+    assert!(page.contains("One start, which took") && words.contains("sandbox created"), "{words}");
     let words = browser.get(LIST).await.words();
     assert!(words.contains(" 0.05 "), "three requests in a minute: {words}");
     browser.cookies.insert("homerun_offset".to_owned(), "540".to_owned());
@@ -267,15 +267,15 @@ async fn g24_nothing_that_is_sent_brings_the_console_down() {
     let stack = Stack::start("none").await;
     let mut browser = Browser::signed_in(&stack, &stack.token).await;
     let new = "/console/demo/services/new";
-    let page = browser.get(new).await;
+    browser.get(new).await;
     let deep = format!("spec.template.metadata.labels{}", ".a".repeat(4000));
-    let answer = browser.submit(&page, new, &[(&deep, "x"), ("do", "refresh")]).await;
+    let answer = browser.submit(new, &[(&deep, "x"), ("do", "refresh")]).await;
     assert_eq!(answer.status, StatusCode::OK, "what is no field is ignored");
     let many: Vec<(&str, &str)> = std::iter::repeat_n(("box", "x"), 6000).collect();
-    let answer = browser.submit(&page, new, &many).await;
+    let answer = browser.submit(new, &many).await;
     assert!(answer.words().contains("A form has at most 5000 fields"), "{}", answer.words());
     let large = "x".repeat(3 << 20);
-    let answer = browser.submit(&page, new, &[("box", &large)]).await;
+    let answer = browser.submit(new, &[("box", &large)]).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answer.words().contains("This page cannot be shown"), "{}", answer.words());
     for (path, status) in [
@@ -287,12 +287,12 @@ async fn g24_nothing_that_is_sent_brings_the_console_down() {
         assert!(answer.words().contains("This page cannot be shown"), "{path}: {}", answer.words());
     }
     let year_one = "/console/demo/usage?period=dates&from=0001-01-01&to=2026-11-26";
-    assert!(browser.get(year_one).await.text.len() < 200_000, "a plot has a bound");
+    assert!(browser.get(year_one).await.body.len() < 200_000, "a plot has a bound");
     assert_eq!(browser.get("/console/").await.location(), "/console");
     let events = [("accept", "text/event-stream")];
     for form in ["/console/-/sign-in", new] {
-        let answer = browser.send(Method::GET, form, None, &events).await;
-        assert!(answer.text.contains("</html>"), "{form} is no stream");
+        let answer = browser.request(form, None, &events).await;
+        assert!(answer.contains("</html>"), "{form} is no stream");
     }
     stack.end().await;
 }
@@ -302,21 +302,21 @@ async fn g24_a_form_that_outlives_its_session_is_sent_again_after_signing_in() {
     let stack = Stack::start("none").await;
     let mut browser = Browser::signed_in(&stack, &stack.token).await;
     let new = "/console/demo/services/new";
-    let page = browser.get(new).await;
+    let secret = browser.get(new).await.hidden("form-secret");
     browser.cookies.clear();
-    let fields = [("metadata.name", "hello"), ("do", "refresh")];
-    let ended = browser.submit(&page, new, &fields).await;
+    let fields = [("metadata.name", "hello"), ("do", "refresh"), ("form-secret", &secret)];
+    let ended = browser.post(new, &fields).await;
     assert_eq!(ended.status, StatusCode::UNAUTHORIZED);
     assert!(ended.words().contains("nothing that you have filled in is lost"), "{}", ended.words());
     browser.cookies = Browser::signed_in(&stack, &stack.token).await.cookies;
-    let again = browser.submit(&page, new, &fields).await;
+    let again = browser.post(new, &fields).await;
     assert_eq!(again.status, StatusCode::OK, "the form is good in the next session: {}", again.words());
     browser.cookies = Browser::signed_in(&stack, &stack.access("ann@example.com").await).await.cookies;
     stack.grant("", "roles/run.admin", "user:ann@example.com").await;
-    let other = browser.submit(&page, new, &fields).await;
+    let other = browser.post(new, &fields).await;
     assert_eq!(other.status, StatusCode::BAD_REQUEST, "but not somebody else's");
     browser.cookies.clear();
-    let out = browser.submit(&page, "/console/-/sign-out", &[]).await;
+    let out = browser.post("/console/-/sign-out", &[("form-secret", &secret)]).await;
     assert_eq!(out.location(), "/console/-/sign-in");
     stack.end().await;
 }
@@ -325,7 +325,7 @@ async fn g24_a_form_that_outlives_its_session_is_sent_again_after_signing_in() {
 async fn g24_an_open_page_follows_changes_until_the_visitor_signs_out() {
     let stack = Stack::start("none").await;
     let mut browser = Browser::signed_in(&stack, &stack.token).await;
-    let page = browser.get(LIST).await;
+    browser.get(LIST).await;
     let cookie = format!("homerun_session={}", browser.cookies["homerun_session"]);
     let request = stack.client.get(format!("http://{}{LIST}", stack.up.control));
     let request = request.header("cookie", cookie).header("accept", "text/event-stream");
@@ -342,7 +342,7 @@ async fn g24_an_open_page_follows_changes_until_the_visitor_signs_out() {
     stack.create(service("hello", "hello", false)).await;
     until("s-us-central1-hello").await;
     assert_eq!(stack.call(Method::DELETE, &format!("{SERVICES}/hello"), None).await.0, StatusCode::OK);
-    browser.submit(&page, "/console/-/sign-out", &[]).await;
+    browser.submit("/console/-/sign-out", &[]).await;
     until("event: over").await;
     stack.end().await;
 }

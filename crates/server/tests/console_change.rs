@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::forms::Visitor;
+use common::browser::Browser;
 use common::{SERVICES, Stack, service};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ async fn traffic(stack: &Stack) -> Value {
 async fn g24_s03_traffic_is_split_by_the_form() {
     let stack = Stack::start("none").await;
     let [first, _] = two_revisions(&stack).await;
-    let visitor = Visitor::speaking(&stack, &stack.token, "ja").await;
+    let mut visitor = Browser::owner(&stack).await.in_japanese();
     let path = format!("{WEB}/traffic");
     let page = visitor.get(&path).await;
     assert!(page.text().contains("トラフィックを管理"), "{}", page.text());
@@ -65,7 +65,7 @@ async fn g24_s03_traffic_is_split_by_the_form() {
 async fn g24_a_service_is_deleted_only_by_its_name_and_a_revision_only_if_nothing_needs_it() {
     let stack = Stack::start("none").await;
     let [first, second] = two_revisions(&stack).await;
-    let visitor = Visitor::new(&stack, &stack.token).await;
+    let mut visitor = Browser::owner(&stack).await;
 
     let path = format!("{WEB}/revisions/{second}/delete");
     let page = visitor.get(&path).await;
@@ -77,7 +77,7 @@ async fn g24_a_service_is_deleted_only_by_its_name_and_a_revision_only_if_nothin
     );
     let page = visitor.get(&format!("{WEB}/revisions?revision={first}")).await;
     let path = format!("{WEB}/revisions/{first}/delete");
-    assert!(page.html.contains(&path), "{}", page.html);
+    assert!(page.contains(&path), "{page}");
     let fields = visitor.get(&path).await.form("card");
     for slip in ["", "web", &second] {
         let page = visitor.send(&path, &fields.clone().with("name", slip)).await;
@@ -86,7 +86,7 @@ async fn g24_a_service_is_deleted_only_by_its_name_and_a_revision_only_if_nothin
     }
     let page = visitor.send(&path, &fields.with("name", &first)).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
-    assert!(!visitor.get(&format!("{WEB}/revisions")).await.html.contains(&first));
+    assert!(!visitor.get(&format!("{WEB}/revisions")).await.contains(&first));
 
     let path = format!("{WEB}/delete");
     let fields = visitor.get(&path).await.form("card");
@@ -97,7 +97,7 @@ async fn g24_a_service_is_deleted_only_by_its_name_and_a_revision_only_if_nothin
     let page = visitor.send(&path, &fields.clone().without("form-secret").with("name", "web")).await;
     assert_eq!(page.status, StatusCode::BAD_REQUEST, "no other site can send it");
     let page = visitor.send(&path, &fields.with("name", "web")).await;
-    assert_eq!((page.status, page.to.as_deref()), (StatusCode::SEE_OTHER, Some("/console/demo/services")));
+    assert_eq!((page.status, page.location()), (StatusCode::SEE_OTHER, "/console/demo/services"));
     let begun = std::time::Instant::now();
     while stack.call(Method::GET, &format!("{SERVICES}/web"), None).await.0 != StatusCode::NOT_FOUND {
         assert!(begun.elapsed() < std::time::Duration::from_secs(30), "it is never gone");
@@ -111,9 +111,9 @@ async fn g12_g24_yaml_is_edited_by_the_api_s_rules_and_looked_over_before_it_is_
     let stack = Stack::start("none").await;
     stack.create(service("web", "sim/hello", false)).await;
     assert_eq!(stack.settled("web").await["status"], "True");
-    let visitor = Visitor::speaking(&stack, &stack.token, "ja").await;
+    let mut visitor = Browser::owner(&stack).await.in_japanese();
     let path = format!("{WEB}/yaml/edit");
-    assert!(visitor.get(&format!("{WEB}/yaml")).await.html.contains(&path));
+    assert!(visitor.get(&format!("{WEB}/yaml")).await.contains(&path));
     let page = visitor.get(&path).await;
     assert!(page.text().contains("YAML を編集") && !page.text().contains("conditions:"), "{}", page.text());
     let fields = page.form("class=\"yaml\"");
@@ -146,7 +146,7 @@ async fn g12_g24_yaml_is_edited_by_the_api_s_rules_and_looked_over_before_it_is_
     let page = visitor.send(&path, &fields.clone().with("yaml", &text).with("do", "review")).await;
     assert_eq!(page.status, StatusCode::OK, "{}", page.text());
     for line in ["<del>-       timeoutSeconds: 300</del>", "<ins>+       timeoutSeconds: 60</ins>"] {
-        assert!(page.html.contains(line), "{line}: {}", page.html);
+        assert!(page.contains(line), "{line}: {page}");
     }
     assert_eq!(stack.get(&format!("{SERVICES}/web")).await["spec"]["template"]["spec"]["timeoutSeconds"], 300);
     let page = visitor.send(&path, &fields.with("yaml", &text).with("do", "deploy")).await;
@@ -161,7 +161,7 @@ async fn g24_after_a_conflict_yaml_is_compared_with_what_is_stored_now_and_can_b
     let stack = Stack::start("none").await;
     stack.create(service("web", "sim/hello", false)).await;
     assert_eq!(stack.settled("web").await["status"], "True");
-    let visitor = Visitor::new(&stack, &stack.token).await;
+    let mut visitor = Browser::owner(&stack).await;
     let path = format!("{WEB}/yaml/edit");
     let fields = visitor.get(&path).await.form("class=\"yaml\"");
     let mine = fields.get("yaml").replace("\r\n", "\n").replace("timeoutSeconds: 300", "timeoutSeconds: 60");
@@ -175,7 +175,7 @@ async fn g24_after_a_conflict_yaml_is_compared_with_what_is_stored_now_and_can_b
     assert!(page.text().contains("changed by somebody else"), "{}", page.text());
     assert!(page.text().contains("Deploying again replaces that by what is filled in here."), "{}", page.text());
     for line in ["<del>-       containerConcurrency: 7</del>", "<ins>+       timeoutSeconds: 60</ins>"] {
-        assert!(page.html.contains(line), "{line}: {}", page.html);
+        assert!(page.contains(line), "{line}: {page}");
     }
     let fields = page.form("class=\"yaml\"");
     assert!(fields.get("yaml").contains("timeoutSeconds: 60"), "what was written is still there");
@@ -192,12 +192,13 @@ async fn g24_after_a_conflict_yaml_is_compared_with_what_is_stored_now_and_can_b
 async fn g24_a_service_says_what_was_not_done_after_it_was_created() {
     let stack = Stack::start("none").await;
     stack.create(service("web", "sim/hello", false)).await;
-    let visitor = Visitor::speaking(&stack, &stack.token, "ja").await;
+    let mut visitor = Browser::owner(&stack).await.in_japanese();
     let page = visitor.get(&format!("{WEB}?not-done=public")).await;
-    let to = page.to.expect("its first tab");
+    let to = page.location().to_owned();
+    assert!(to.starts_with(WEB), "its first tab: {to}");
     let page = visitor.get(&to).await;
     assert!(page.text().contains("未認証の呼び出しは許可されていません"), "{}", page.text());
-    assert!(page.html.contains(&format!("href=\"{WEB}/permissions\"")), "{}", page.html);
+    assert!(page.contains(&format!("href=\"{WEB}/permissions\"")), "{page}");
     let page = visitor.get(&to.replace("public", "anything")).await;
     assert!(!page.text().contains("未認証の呼び出しは許可されていません"), "{}", page.text());
     stack.end().await;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::forms::Visitor;
+use common::browser::{Browser, Fields};
 use common::{SERVICES, Stack};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ fn of_template(service: &Value) -> &Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn g24_a_service_with_a_gpu_is_created_by_the_form() {
     let stack = Stack::start("simulated:nvidia-l4=2").await;
-    let visitor = Visitor::speaking(&stack, &stack.token, "ja").await;
+    let mut visitor = Browser::owner(&stack).await.in_japanese();
     let page = visitor.get(NEW).await;
     for word in [
         "コンテナをデプロイ",
@@ -59,8 +59,8 @@ async fn g24_a_service_with_a_gpu_is_created_by_the_form() {
 
     let page = visitor.send(NEW, &fields.with("do", "deploy")).await;
     assert_eq!(
-        (page.status, page.to.as_deref()),
-        (StatusCode::SEE_OTHER, Some("/console/demo/services/us-central1/ocr")),
+        (page.status, page.location()),
+        (StatusCode::SEE_OTHER, "/console/demo/services/us-central1/ocr"),
         "{}",
         page.text()
     );
@@ -74,7 +74,7 @@ async fn g24_a_service_with_a_gpu_is_created_by_the_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn g24_what_is_wrong_stands_at_its_field_and_nothing_typed_is_lost() {
     let stack = Stack::start("simulated:nvidia-l4=1").await;
-    let visitor = Visitor::new(&stack, &stack.token).await;
+    let mut visitor = Browser::owner(&stack).await;
     let fields = visitor.get(NEW).await.form("deploy").with("metadata.name", "Ocr").with(&app("gpu"), "true");
     let fields = visitor.send(NEW, &fields).await.form("deploy").with(&app("resources.limits[cpu]"), "2");
     let fields = fields.with(MOST, "5").with(THROTTLING, "true").with(ENVIRONMENT, "gen1").with("do", "deploy");
@@ -92,7 +92,7 @@ async fn g24_what_is_wrong_stands_at_its_field_and_nothing_typed_is_lost() {
         assert!(wrong.contains(sentence), "{field}: {wrong}");
     }
     let again = page.form("deploy").with("do", "deploy");
-    let sorted = |fields: &common::forms::Fields| {
+    let sorted = |fields: &Fields| {
         let mut fields = fields.0.clone();
         fields.sort();
         fields
@@ -115,7 +115,7 @@ async fn g14_g24_a_new_revision_without_gpu_keeps_what_the_form_does_not_show() 
     assert_eq!(stack.settled("ocr").await["status"], "True");
     let before = stack.get(&format!("{SERVICES}/ocr")).await;
 
-    let visitor = Visitor::speaking(&stack, &stack.token, "ja").await;
+    let mut visitor = Browser::owner(&stack).await.in_japanese();
     let path = "/console/demo/services/us-central1/ocr/deploy";
     let page = visitor.get(path).await;
     assert!(page.text().contains("新しいリビジョンの編集とデプロイ"), "{}", page.text());
@@ -147,7 +147,7 @@ async fn g24_s03_a_revision_that_is_not_served_gets_no_requests() {
     let stack = Stack::start("none").await;
     stack.create(common::service("web", "sim/hello", false)).await;
     assert_eq!(stack.settled("web").await["status"], "True");
-    let visitor = Visitor::new(&stack, &stack.token).await;
+    let mut visitor = Browser::owner(&stack).await;
     let path = "/console/demo/services/us-central1/web/deploy";
     let fields = visitor.get(path).await.form("deploy");
     assert_eq!(fields.get("serve"), "true");
@@ -178,14 +178,14 @@ async fn g22_g24_who_may_not_deploy_is_refused_the_form() {
     let stack = Stack::start("none").await;
     stack.create(common::service("web", "sim/hello", false)).await;
     stack.grant("", "roles/run.viewer", "user:vic@example.com").await;
-    let visitor = Visitor::new(&stack, &stack.access("vic@example.com").await).await;
+    let mut visitor = Browser::of(&stack, "vic@example.com", "demo").await;
     for path in [NEW, "/console/demo/services/us-central1/web/deploy"] {
         let page = visitor.get(path).await;
         assert_eq!(page.status, StatusCode::FORBIDDEN, "{path}");
         assert!(page.text().contains("denied on resource"), "{path}: {}", page.text());
     }
     let page = visitor.get("/console/demo/services").await;
-    assert!(!page.html.contains(NEW), "what one may not do is not offered");
+    assert!(!page.contains(NEW), "what one may not do is not offered");
     let (status, _) = stack.call(Method::GET, &format!("{SERVICES}/web"), None).await;
     assert_eq!(status, StatusCode::OK);
     stack.end().await;
@@ -194,7 +194,7 @@ async fn g22_g24_who_may_not_deploy_is_refused_the_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s06_g24_a_sidecar_its_order_a_probe_and_a_volume_are_added_row_by_row() {
     let stack = Stack::start("none").await;
-    let visitor = Visitor::new(&stack, &stack.token).await;
+    let mut visitor = Browser::owner(&stack).await;
     let fields = visitor.get(NEW).await.form("deploy").with("metadata.name", "web").with(&app("image"), "sim/hello");
     let fields = fields.with(&app("name"), "app").with("do", "add:spec.template.spec.containers");
     let fields = visitor.send(NEW, &fields).await.form("deploy");
@@ -280,7 +280,7 @@ async fn g24_a_service_comes_back_from_its_pages_as_it_was() {
         service
     };
     let before = stack.get(&format!("{SERVICES}/ocr")).await;
-    let visitor = Visitor::new(&stack, &stack.token).await;
+    let mut visitor = Browser::owner(&stack).await;
     let path = "/console/demo/services/us-central1/ocr/deploy";
     let page = visitor.get(path).await;
     let unchanged = visitor.send(path, &page.form("deploy").with("do", "deploy")).await;
@@ -298,7 +298,8 @@ async fn g24_a_service_comes_back_from_its_pages_as_it_was() {
 
     stack.settled("ocr").await;
     let path = "/console/demo/services/us-central1/ocr/traffic";
-    let page = visitor.send(path, &visitor.get(path).await.form("deploy").with("do", "save")).await;
+    let fields = visitor.get(path).await.form("deploy");
+    let page = visitor.send(path, &fields.with("do", "save")).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text());
     assert_eq!(whole(&stack.get(&format!("{SERVICES}/ocr")).await), wanted);
     stack.end().await;

@@ -217,7 +217,7 @@ async fn g24_nobody_is_signed_in_by_a_token_that_is_not_theirs() {
     let page = browser.get(&back).await;
     assert!(page.words().contains("does not answer as it should"), "{}", page.words());
     let foreign = [("host", "homerun.example.com")];
-    let page = browser.send(reqwest::Method::GET, "/console/-/sign-in/with/0", None, &foreign).await;
+    let page = browser.request("/console/-/sign-in/with/0", None, &foreign).await;
     assert!(page.words().contains("console_url"), "{}", page.words());
     assert_eq!(browser.get("/console/-/sign-in/with/7").await.status, StatusCode::NOT_FOUND);
     stack.end().await;
@@ -242,7 +242,7 @@ async fn g24_a_refusal_is_told_to_who_began_and_ends_the_sign_in() {
     let refused = format!("/console/-/sign-in/back?error=access_denied&error_description=%3Cb%3ENo&state={state}");
     let page = browser.get(&refused).await;
     assert_eq!(page.status, StatusCode::BAD_REQUEST);
-    assert!(page.words().contains("You were not signed in: &lt;b&gt;No"), "{}", page.words());
+    assert!(page.words().contains("You were not signed in: <b>No"), "{}", page.words());
     let page = browser.get(&back).await;
     assert!(page.words().contains("was not begun in this browser"), "it has ended: {}", page.words());
     let back = provider.sign_in(&mut browser, "good").await;
@@ -324,7 +324,7 @@ async fn g24_providers_send_people_back_to_where_the_settings_say_the_console_is
     let stack = stack_at(&provider, Some("https://homerun.example.com")).await;
     let mut browser = Browser::new(&stack);
     let foreign = [("host", "evil.example.net")];
-    let page = browser.send(reqwest::Method::GET, "/console/-/sign-in/with/0", None, &foreign).await;
+    let page = browser.request("/console/-/sign-in/with/0", None, &foreign).await;
     let asked = query(page.location());
     assert_eq!(asked["redirect_uri"], "https://homerun.example.com/console/-/sign-in/back");
     *provider.nonce.lock().unwrap() = asked["nonce"].clone();

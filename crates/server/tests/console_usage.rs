@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::visitor::Visitor;
+use common::browser::Browser;
 use common::{Stack, service};
 use reqwest::StatusCode;
 use serde_json::json;
@@ -19,7 +19,7 @@ async fn served_once() -> Stack {
 #[tokio::test(flavor = "multi_thread")]
 async fn g24_usage_is_shown_by_service_by_sku_and_by_day_with_its_prices() {
     let stack = served_once().await;
-    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let mut owner = Browser::owner(&stack).await;
     let page = owner.page("/console/demo/usage").await;
     assert!(page.contains("<a href=\"/console/demo/services/us-central1/ocr/usage\">ocr</a>"), "{page}");
     assert!(page.contains("<th scope=\"row\">gpu/nvidia-l4</th>"), "{page}");
@@ -34,25 +34,25 @@ async fn g24_usage_is_shown_by_service_by_sku_and_by_day_with_its_prices() {
     let wrong = owner.get("/console/demo/usage?period=dates&from=2026-02-30&to=2026-03-01").await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     let message = "<p class=\"wrong\" id=\"from-error\">'2026-02-30' is no date such as 2026-11-26.</p>";
-    assert!(wrong.text.contains(message), "{}", wrong.text);
+    assert!(wrong.contains(message), "{wrong}");
     let wrong = owner.in_japanese().get("/console/demo/usage.csv?period=dates&from=2026-02-30&to=2026-03-01").await;
-    assert!(wrong.text.contains("「2026-02-30」は 2026-11-26 のような日付ではありません。"), "{}", wrong.text);
+    assert!(wrong.contains("「2026-02-30」は 2026-11-26 のような日付ではありません。"), "{wrong}");
     stack.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g24_usage_is_downloaded_as_csv_and_in_focus_columns() {
     let stack = served_once().await;
-    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let mut owner = Browser::owner(&stack).await;
     let csv = owner.page("/console/demo/usage.csv?service=ocr").await;
-    assert!(csv.starts_with("region,service,sku,quantity,unit,price,cost,currency\r\n"), "{csv}");
+    assert!(csv.body.starts_with("region,service,sku,quantity,unit,price,cost,currency\r\n"), "{csv}");
     assert!(csv.contains("us-central1,ocr,gpu/nvidia-l4,60,GPU-second,0.0001867,0.011202,USD\r\n"), "{csv}");
     let focus = owner.page("/console/demo/usage-focus.csv").await;
-    assert!(focus.starts_with("AvailabilityZone,BilledCost,") && focus.contains("0.011202"), "{focus}");
+    assert!(focus.body.starts_with("AvailabilityZone,BilledCost,") && focus.contains("0.011202"), "{focus}");
     let nothing = owner.page("/console/demo/usage.csv?service=other").await;
-    assert_eq!(nothing.lines().count(), 1, "{nothing}");
+    assert_eq!(nothing.body.lines().count(), 1, "{nothing}");
     stack.grant("", "roles/run.viewer", "user:ann@example.com").await;
-    let ann = Visitor::with_token_of(&stack, "ann@example.com", "demo").await;
+    let mut ann = Browser::of(&stack, "ann@example.com", "demo").await;
     for path in ["usage", "usage.csv", "usage-focus.csv", "services/us-central1/ocr/usage", "budgets/-/new"] {
         assert_eq!(ann.get(&format!("/console/demo/{path}")).await.status, StatusCode::FORBIDDEN, "{path}");
     }
@@ -61,16 +61,10 @@ async fn g24_usage_is_downloaded_as_csv_and_in_focus_columns() {
     stack.end().await;
 }
 
-/// The budget that a form was shown with.
-fn shown(page: &str) -> String {
-    let (_, rest) = page.split_once("name=\"was\" value=\"").expect("the budget");
-    rest.split('"').next().expect("its end").replace("&quot;", "\"")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn g24_a_budget_is_made_changed_and_deleted_in_the_console() {
     let stack = served_once().await;
-    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let mut owner = Browser::owner(&stack).await;
     let new = "/console/demo/budgets/-/new";
     let fields =
         |amount, thresholds| [("name", "team"), ("amount", amount), ("thresholds", thresholds), ("stop", "on")];
@@ -80,41 +74,41 @@ async fn g24_a_budget_is_made_changed_and_deleted_in_the_console() {
         ("1", "half", "thresholds", "'half' must be a percentage such as 90"),
         ("1", "50, 2000", "thresholds", "2000 must be a percentage from 1 to 1000"),
     ] {
-        let wrong = owner.post(new, &fields(amount, thresholds)).await;
+        let wrong = owner.submit(new, &fields(amount, thresholds)).await;
         assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
-        let (_, at) = wrong.text.split_once(&format!("id=\"{field}-error\">")).expect("a message at the field");
+        let (_, at) = wrong.body.split_once(&format!("id=\"{field}-error\">")).expect("a message at the field");
         assert!(at.starts_with(message), "{at}");
     }
-    let made = owner.post(new, &fields("0.01", "50, 90 %")).await;
-    assert_eq!((made.status, made.location.as_str()), (StatusCode::SEE_OTHER, "/console/demo/usage"), "{}", made.text);
+    let made = owner.submit(new, &fields("0.01", "50, 90 %")).await;
+    assert_eq!((made.status, made.location()), (StatusCode::SEE_OTHER, "/console/demo/usage"), "{made}");
     let page = owner.page("/console/demo/usage").await;
     assert!(page.contains("Used up") && page.contains("/ 0.0100 USD") && page.contains("50 %, 90 %"), "{page}");
-    let again = owner.post(new, &fields("5", "50")).await;
-    assert!(again.text.contains("Budget 'team' already exists."), "{}", again.text);
+    let again = owner.submit(new, &fields("5", "50")).await;
+    assert!(again.contains("Budget 'team' already exists."), "{again}");
     let budget = "/console/demo/budgets/team";
     let page = owner.page(budget).await;
     assert!(page.contains("value=\"50, 90\""));
-    let was = shown(&page);
+    let was = page.hidden("was");
     let change = |was, amount| [("was", was), ("amount", amount), ("thresholds", "75"), ("service", "ocr")];
-    let changed = owner.post(budget, &change(&was, "125")).await;
-    assert_eq!(changed.status, StatusCode::SEE_OTHER, "{}", changed.text);
+    let changed = owner.submit(budget, &change(&was, "125")).await;
+    assert_eq!(changed.status, StatusCode::SEE_OTHER, "{changed}");
     // Whoever has seen the budget as it was before must look again.
-    let stale = owner.post(budget, &change(&was, "250")).await;
+    let stale = owner.submit(budget, &change(&was, "250")).await;
     assert_eq!(stale.status, StatusCode::BAD_REQUEST);
-    assert!(stale.text.contains("changed by somebody else") && stale.text.contains("value=\"250\""), "{}", stale.text);
+    assert!(stale.contains("changed by somebody else") && stale.contains("value=\"250\""), "{stale}");
     assert!(owner.page("/console/demo/usage").await.contains("/ 125.0000 USD"));
-    assert_eq!(owner.post(budget, &change("", "250")).await.status, StatusCode::BAD_REQUEST);
-    let was = shown(&stale.text);
-    let changed = owner.post(budget, &change(&was, "250")).await;
-    assert_eq!(changed.status, StatusCode::SEE_OTHER, "{}", changed.text);
+    assert_eq!(owner.submit(budget, &change("", "250")).await.status, StatusCode::BAD_REQUEST);
+    let was = stale.hidden("was");
+    let changed = owner.submit(budget, &change(&was, "250")).await;
+    assert_eq!(changed.status, StatusCode::SEE_OTHER, "{changed}");
     assert!(owner.page("/console/demo/usage").await.contains("/ 250.0000 USD"));
-    let slip = owner.post(budget, &[("action", "delete"), ("confirm", "tea")]).await;
-    assert!(slip.text.contains("<p class=\"wrong\" id=\"confirm-error\">"), "{}", slip.text);
-    let gone = owner.post(budget, &[("action", "delete"), ("confirm", "team")]).await;
-    assert_eq!(gone.status, StatusCode::SEE_OTHER, "{}", gone.text);
+    let slip = owner.submit(budget, &[("action", "delete"), ("confirm", "tea")]).await;
+    assert!(slip.contains("<p class=\"wrong\" id=\"confirm-error\">"), "{slip}");
+    let gone = owner.submit(budget, &[("action", "delete"), ("confirm", "team")]).await;
+    assert_eq!(gone.status, StatusCode::SEE_OTHER, "{gone}");
     assert!(owner.page("/console/demo/usage").await.contains("There is no budget."));
-    let gone = owner.post(budget, &change(&was, "250")).await;
-    assert_eq!(gone.status, StatusCode::NOT_FOUND, "saving does not make it again: {}", gone.text);
+    let gone = owner.submit(budget, &change(&was, "250")).await;
+    assert_eq!(gone.status, StatusCode::NOT_FOUND, "saving does not make it again: {gone}");
     assert!(owner.page("/console/demo/usage").await.contains("There is no budget."));
     let audit = stack.get("/homerun/v1/projects/demo/audit").await;
     assert_eq!(audit["records"][0]["verb"], "DELETE", "{audit:#}");

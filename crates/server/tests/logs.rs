@@ -5,7 +5,7 @@ mod common;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use common::visitor::Visitor;
+use common::browser::Browser;
 use common::{Stack, service};
 use homerun_server::config::LogsConfig;
 use reqwest::header::USER_AGENT;
@@ -51,7 +51,7 @@ async fn deploy(stack: &Stack, name: &str, image: &str) {
 }
 
 async fn g24_the_console_finds_structured_entries_by_their_text(stack: &Stack) {
-    let visitor = Visitor::sign_in(&stack.up, &stack.token).await;
+    let mut visitor = Browser::owner(stack).await;
     let page = visitor.page("/console/demo/services/us-central1/hello/logs?text=BROKE").await;
     assert!(page.contains("&quot;message&quot;:&quot;broke&quot;"), "{page}");
     assert!(!page.contains("<code>plain text</code>"), "{page}");

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::visitor::Visitor;
+use common::browser::Browser;
 use common::{Stack, service};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -223,7 +223,7 @@ async fn b05_a_budget_tells_and_starts_no_further_instances() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text.contains("budget 'vision' of 0.01 USD per month is used up"), "{text}");
     // What a budget holds back waits for no GPU: the GPU is free.
-    let owner = Visitor::sign_in(&stack.up, &stack.token).await;
+    let mut owner = Browser::owner(&stack).await;
     let page = owner.page("/console/demo/gpus").await;
     assert!(page.contains("1 of 1 free") && page.contains("Nothing waits for a GPU."), "{page}");
     let status = stack.get("/homerun/v1/status").await;

@@ -3,8 +3,6 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod browser;
-pub mod forms;
-pub mod visitor;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
