@@ -29,7 +29,7 @@ def image(cache, media_type):
     if not shutil.which("rustc"):
         raise ToolError("hello needs the Rust compiler: install it with rustup")
     compiler = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
-    inputs = [(HERE / "main.rs").read_text(), RUSTC, compiler, PASSWD, MTIME]
+    inputs = [*(source.read_text() for source in sorted(HERE.glob("*.rs"))), RUSTC, compiler, PASSWD, MTIME]
     layer = cache.layer("hello", inputs, fill, media_type)
     return [layer], ARCHITECTURES[platform.machine()], CONFIG
 
