@@ -122,7 +122,8 @@ async fn b05_an_idle_instance_of_the_minimum_costs_the_idle_rate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn b05_reports_are_grouped_as_asked_and_wrong_questions_are_told_so() {
     let stack = Stack::start("none").await;
-    let mut web = service("web", "sim/hello", false);
+    // Its start is all that it is billed for, so it has to take time.
+    let mut web = service("web", "sim/slow?ms=150", false);
     web["metadata"]["labels"]["team"] = json!("vision");
     stack.create(web).await;
     assert_eq!(stack.settled("web").await["status"], "True");
@@ -186,7 +187,8 @@ async fn b05_the_export_has_focus_s_columns_and_its_sums() {
 #[tokio::test(flavor = "multi_thread")]
 async fn b05_free_usage_is_taken_off_once_in_a_month() {
     let stack = Stack::start_with("none", |config| config.usage.free_tier = true).await;
-    stack.create(service("web", "sim/hello", false)).await;
+    // A start that takes time: one within a millisecond is billed for none.
+    stack.create(service("web", "sim/slow?ms=150", false)).await;
     assert_eq!(stack.settled("web").await["status"], "True");
     stack.until("zero", |status| status["instances"] == json!([])).await;
     let report = stack.get("/homerun/v1/usage").await;
