@@ -21,7 +21,8 @@ use crate::upstream::Sender;
 
 /// A request's body on its way to an instance.
 pub(crate) struct RequestBody {
-    inner: Incoming,
+    /// `None` for one that is empty.
+    inner: Option<Incoming>,
     sent: Arc<AtomicU64>,
     /// Bytes that it may have.
     most: u64,
@@ -40,7 +41,12 @@ pub(crate) enum RequestBodyError {
 
 impl RequestBody {
     pub(crate) fn new(inner: Incoming, sent: Arc<AtomicU64>, most: u64) -> Self {
-        Self { inner, sent, most }
+        Self { inner: Some(inner), sent, most }
+    }
+
+    /// The same once more, if there is nothing of it.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        self.is_end_stream().then(|| Self { inner: None, sent: self.sent.clone(), most: self.most })
     }
 }
 
@@ -52,7 +58,8 @@ impl HttpBody for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(inner).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
@@ -65,11 +72,11 @@ impl HttpBody for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) trait Exchange {
 
 /// Why a try brought no response.
 pub(crate) enum TryError<S> {
-    /// Nothing of the request was sent: another try does no harm.
+    /// Nothing of the request has reached the instance: another try does no harm.
     NotSent(Failure),
     /// It may have been carried out, or is not to be tried again.
     Over(S),

@@ -13,6 +13,7 @@ mod client;
 mod coarse;
 mod deliver;
 mod headers;
+mod heard;
 mod idle;
 mod instance;
 mod lane;

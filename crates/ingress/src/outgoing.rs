@@ -35,6 +35,11 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
+    /// Begins anew: all of it is to be written, to another connection.
+    pub(crate) fn rewind(&mut self) {
+        self.written = 0;
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.written == self.bytes.len()
     }

@@ -16,6 +16,7 @@ use crate::admit::{self, Invocation};
 use crate::body::{Body, Held, Relay, RequestBody, RequestBodyError};
 use crate::client::{Client, Deadline};
 use crate::deliver::{Exchange, TryError};
+use crate::instance::Instance;
 use crate::lease::Lease;
 use crate::observe::{Arrival, Ledger};
 use crate::respond::{self, Failure};
@@ -26,7 +27,7 @@ use crate::{Ingress, affinity, headers, upgrade};
 
 /// A request on its way, kept so that it can be tried again while nothing of it was sent.
 struct Outbound {
-    /// Taken when it is sent; it comes back if nothing of it was.
+    /// Taken when it is sent; it comes back if nothing of it reached the instance.
     request: Option<Request<RequestBody>>,
     client: Arc<Client>,
     host: Authority,
@@ -137,40 +138,20 @@ impl Exchange for Outbound {
         let instance = lease.instance();
         let Outbound { request: slot, deadline, client, host, path, upgrade, .. } = self;
         let deadline = deadline.get_or_insert_with(|| Deadline::new(lease.until, client));
-        let Some(mut request) = slot.take() else {
+        let Some(request) = slot else {
             return Err(TryError::Over(Failure::ConnectionLost));
         };
         instance.work(&*ingress.connect);
         let protocol = instance.ingress().protocol;
-        headers::address(&mut request, host, path, protocol);
+        headers::address(request, host, path, protocol);
         if let Some((name, _)) = upgrade
             && protocol == homerun_model::container::Protocol::Http1
         {
             headers::ask_upgrade(request.headers_mut(), name.clone());
         }
-        let attempt = async {
-            let mut sender = match instance.connection(&*ingress.connect, &ingress.settings).await {
-                Ok(sender) => sender,
-                Err(error) => {
-                    tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
-                    *slot = Some(request);
-                    return Err(TryError::NotSent(Failure::Unreachable));
-                }
-            };
-            match sender.send(request).await {
-                Ok(response) => Ok((sender, response)),
-                Err(mut error) => match error.take_message() {
-                    Some(request) => {
-                        *slot = Some(request);
-                        Err(TryError::NotSent(Failure::ConnectionLost))
-                    }
-                    None => Err(TryError::Over(broken(error.error()))),
-                },
-            }
-        };
         let result = tokio::select! {
             biased;
-            result = attempt => result,
+            result = send(ingress, instance, slot) => result,
             () = deadline => Err(TryError::Over(Failure::Timeout)),
         };
         if !matches!(result, Err(TryError::NotSent(_))) {
@@ -178,6 +159,48 @@ impl Exchange for Outbound {
         }
         result
     }
+}
+
+/// Sends a request to an instance and waits for the response's headers. The request is back in its slot if nothing of it
+/// has reached the instance.
+async fn send(
+    ingress: &Ingress,
+    instance: &Instance,
+    slot: &mut Option<Request<RequestBody>>,
+) -> Result<Answer, TryError<Failure>> {
+    // A connection that was kept may be ended just now; a new one tells whether the instance serves.
+    for kept in [true, false] {
+        let mut sender = match instance.connection(kept, &*ingress.connect, &ingress.settings).await {
+            Ok(sender) => sender,
+            Err(error) => {
+                tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
+                return Err(TryError::NotSent(Failure::Unreachable));
+            }
+        };
+        let Some(request) = slot.take() else { break };
+        let copy = if kept { copy(&request) } else { None };
+        match sender.send(request).await {
+            Ok(response) => return Ok((sender, response)),
+            Err(mut error) => {
+                *slot = error.take_message().or_else(|| copy.filter(|_| sender.was_unheard()));
+                if slot.is_none() {
+                    return Err(TryError::Over(broken(error.error())));
+                }
+            }
+        }
+    }
+    Err(TryError::NotSent(Failure::ConnectionLost))
+}
+
+/// The same request once more, if it has no body and may be sent again after a reset.
+fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let body = request.body().copy().filter(|_| request.method().is_idempotent())?;
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 fn begin_record(request: &mut Request<Incoming>, client: &Arc<Client>) -> Ledger {

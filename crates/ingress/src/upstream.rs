@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::body::RequestBody;
 use crate::coarse;
+use crate::heard::{Heard, Watched};
 use crate::instance::Instance;
 use crate::settings::Settings;
 use crate::workers;
@@ -130,6 +131,9 @@ impl<C> Unused<C> {
 /// An HTTP/1.1 connection that hyper drives.
 pub(crate) struct Http1 {
     sender: http1::SendRequest<RequestBody>,
+    heard: Arc<Heard>,
+    /// Bytes that had been written to it before its last request.
+    before: u64,
     /// The thread that drives it.
     worker: usize,
 }
@@ -148,9 +152,17 @@ impl Sender {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self {
-            Self::Http1(connection) => connection.sender.try_send_request(request).await,
+            Self::Http1(connection) => {
+                connection.before = connection.heard.written();
+                connection.sender.try_send_request(request).await
+            }
             Self::H2c(sender) => sender.try_send_request(request).await,
         }
+    }
+
+    /// Whether the instance had ended the connection before it got anything of the last request.
+    pub(crate) fn was_unheard(&self) -> bool {
+        matches!(self, Self::Http1(connection) if connection.heard.nothing_since(connection.before))
     }
 }
 
@@ -213,13 +225,25 @@ impl Shelf {
 }
 
 impl Instance {
-    /// A connection that can take a request: an unused one, the shared one, or a new one.
-    pub(crate) async fn connection(&self, connect: &dyn Connect, settings: &Settings) -> Result<Sender, OpenError> {
+    /// A connection that can take a request: an unused one if `kept`, the shared one, or a new one.
+    pub(crate) async fn connection(
+        &self,
+        kept: bool,
+        connect: &dyn Connect,
+        settings: &Settings,
+    ) -> Result<Sender, OpenError> {
+        // With little to do another thread's is better than a new one; with much, each thread soon has its own.
+        let alone = self.in_flight() <= 1;
         match self.ingress().protocol {
-            // With little to do another thread's is better than a new one; with much, each thread soon has its own.
-            Protocol::Http1 => match self.connections.take_unused(self.in_flight() <= 1) {
+            Protocol::Http1 => match kept.then(|| self.connections.take_unused(alone)).flatten() {
                 Some(connection) => Ok(Sender::Http1(connection)),
-                None => self.open_http1(connect, settings).await.map(Sender::Http1),
+                None => {
+                    let stream = match kept.then(|| self.connections.take_plain(alone)).flatten() {
+                        Some(stream) => stream,
+                        None => self.open(connect, settings).await?,
+                    };
+                    self.begin_http1(stream).await.map(Sender::Http1)
+                }
             },
             Protocol::H2c => match self.connections.own().shared() {
                 Some(sender) => Ok(Sender::H2c(sender)),
@@ -228,10 +252,15 @@ impl Instance {
         }
     }
 
-    /// A connection for `lane` that this thread drives: an unused one or a new one.
-    pub(crate) async fn plain(&self, connect: &dyn Connect, settings: &Settings) -> Result<TcpStream, OpenError> {
+    /// A connection for `lane` that this thread drives: an unused one if `kept`, or a new one.
+    pub(crate) async fn plain(
+        &self,
+        kept: bool,
+        connect: &dyn Connect,
+        settings: &Settings,
+    ) -> Result<TcpStream, OpenError> {
         let alone = self.in_flight() <= 1;
-        if let Some(stream) = self.connections.take_plain(alone) {
+        if kept && let Some(stream) = self.connections.take_plain(alone) {
             return Ok(stream);
         }
         if alone {
@@ -258,11 +287,8 @@ impl Instance {
         Ok(stream)
     }
 
-    async fn open_http1(&self, connect: &dyn Connect, settings: &Settings) -> Result<Http1, OpenError> {
-        let stream = match self.connections.take_plain(self.in_flight() <= 1) {
-            Some(stream) => stream,
-            None => self.open(connect, settings).await?,
-        };
+    async fn begin_http1(&self, stream: TcpStream) -> Result<Http1, OpenError> {
+        let (stream, heard) = Watched::new(stream);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(OpenError::Handshake)?;
         let id = self.id().clone();
         tokio::spawn(async move {
@@ -270,7 +296,7 @@ impl Instance {
                 tracing::debug!(instance = %id, %error, "connection to an instance ended");
             }
         });
-        Ok(Http1 { sender, worker: workers::current() })
+        Ok(Http1 { sender, heard, before: 0, worker: workers::current() })
     }
 
     async fn open_shared(

@@ -17,6 +17,7 @@ use super::timer::Timer;
 use crate::Ingress;
 use crate::client::Client;
 use crate::deliver::{Exchange, TryError};
+use crate::heard::was_unheard;
 use crate::idle::Activity;
 use crate::lease::Lease;
 use crate::outgoing::Outgoing;
@@ -126,14 +127,22 @@ impl Exchange for Attempt<'_> {
         instance.work(&*ingress.connect);
         let (plain, activity, outbound) = (self.plain, self.activity, &mut self.outbound);
         let attempt = async {
-            let stream = match instance.plain(&*ingress.connect, &ingress.settings).await {
-                Ok(stream) => stream,
-                Err(error) => {
-                    tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
-                    return Err(TryError::NotSent(Failure::Unreachable));
+            // A connection that was kept may be ended just now; a new one tells whether the instance serves.
+            for kept in [true, false] {
+                let stream = match instance.plain(kept, &*ingress.connect, &ingress.settings).await {
+                    Ok(stream) => Some(stream),
+                    Err(error) => {
+                        tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
+                        return Err(TryError::NotSent(Failure::Unreachable));
+                    }
+                };
+                let request = &mut *outbound;
+                match (Trip { stream, request, plain, activity, begun: Vec::new(), skipped: 0 }).await {
+                    Err(TryError::NotSent(_)) => {}
+                    result => return result,
                 }
-            };
-            Trip { stream: Some(stream), request: outbound, plain, activity, begun: Vec::new(), skipped: 0 }.await
+            }
+            Err(TryError::NotSent(Failure::ConnectionLost))
         };
         let result = tokio::select! {
             // The time first: an instance that sends without a pause would leave it no turn.
@@ -192,13 +201,22 @@ impl Future for Trip<'_> {
         }
         loop {
             let asked = Asked { head: plain.method == Method::HEAD, close: plain.close || activity.is_ending() };
-            let read =
-                ready!(scratch::poll_read(Pin::new(&mut *stream), cx, |_, read| piece(read, begun, skipped, asked)));
+            let mut ended = false;
+            let read = ready!(scratch::poll_read(Pin::new(&mut *stream), cx, |_, read| {
+                ended = match read {
+                    Ok(bytes) => bytes.is_empty(),
+                    // See `heard`: a reset says less than an end.
+                    Err(_) => plain.method.is_idempotent(),
+                };
+                piece(read, begun, skipped, asked)
+            }));
             let (head, out, taken) = match read {
                 Ok(Some(answered)) => answered,
                 Ok(None) => continue,
-                // The instance has ended the connection.
-                Err(failure) if request.written() == 0 => return Poll::Ready(Err(TryError::NotSent(failure))),
+                Err(failure) if request.written() == 0 || ended && was_unheard(stream, request.written()) => {
+                    request.rewind();
+                    return Poll::Ready(Err(TryError::NotSent(failure)));
+                }
                 Err(failure) => return Poll::Ready(Err(failed(failure))),
             };
             let Some(stream) = slot.take() else { return Poll::Ready(Err(failed(Failure::ConnectionLost))) };
