@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use http::HeaderValue;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::observe::Observe;
+use crate::timer::Timer;
 
 /// Timers that a connection keeps while no request uses them: on HTTP/1.1 one will do.
 const MAX_TIMERS: usize = 4;
@@ -26,7 +27,7 @@ pub(crate) struct Client {
     /// Who is told about its requests. Kept here because it is taken for each: a count of who holds it that all
     /// connections share would go from core to core.
     pub(crate) observe: Arc<dyn Observe>,
-    timers: Mutex<Vec<Pin<Box<Sleep>>>>,
+    timers: Mutex<Vec<Timer>>,
 }
 
 impl Client {
@@ -47,7 +48,7 @@ impl Client {
         }
     }
 
-    fn timers(&self) -> MutexGuard<'_, Vec<Pin<Box<Sleep>>>> {
+    fn timers(&self) -> MutexGuard<'_, Vec<Timer>> {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,11 +67,10 @@ impl Client {
 
 /// When a request's time is over.
 ///
-/// Its timer is the connection's, and is used by one request after the other: setting one that runs to a later time costs
-/// next to nothing, where a new one has to be entered among the thread's timers and taken out again.
+/// Its timer is the connection's, and is used by one request after the other.
 pub(crate) struct Deadline {
     /// `None` once it is given back.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
     client: Arc<Client>,
 }
 
@@ -79,20 +79,20 @@ impl Deadline {
         let kept = client.timers().pop();
         let timer = match kept {
             Some(mut timer) => {
-                timer.as_mut().reset(at);
+                timer.set(at);
                 timer
             }
-            None => Box::pin(tokio::time::sleep_until(at)),
+            None => Timer::new(at),
         };
         Self { timer: Some(timer), client: client.clone() }
     }
 
-    fn timer(&mut self) -> &mut Pin<Box<Sleep>> {
+    fn timer(&mut self) -> &mut Timer {
         self.timer.as_mut().expect("a timer is taken by drop alone")
     }
 
     pub(crate) fn at(&mut self) -> Instant {
-        self.timer().deadline()
+        self.timer().at()
     }
 }
 
@@ -100,7 +100,7 @@ impl Future for Deadline {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer().as_mut().poll(cx)
+        Pin::new(self.timer()).poll(cx)
     }
 }
 

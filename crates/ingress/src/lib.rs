@@ -31,6 +31,7 @@ mod scratch;
 mod seldom;
 mod settings;
 mod table;
+mod timer;
 mod tls;
 mod trace;
 mod upgrade;

@@ -17,7 +17,6 @@ use crate::body::{Body, Held};
 use crate::client::Deadline;
 use crate::observe::Outcome;
 use crate::outgoing::Outgoing;
-use crate::seldom::Seldom;
 use crate::{headers, scratch};
 
 /// How long one side may still send after the other has ended.
@@ -71,7 +70,7 @@ async fn carry(client: OnUpgrade, instance: OnUpgrade, mut held: Held, deadline:
     let outcome = tokio::select! {
         // The time first: what comes and goes without a pause would leave it no turn.
         biased;
-        () = Seldom::new(deadline) => Outcome::TimedOut,
+        () = deadline => Outcome::TimedOut,
         outcome = both_ways => outcome,
     };
     held.ledger.record().response_bytes = down.passed();

@@ -13,7 +13,6 @@ use tokio::net::TcpStream;
 use super::body::{Body, Malformed, Taken};
 use super::request::Plain;
 use super::response::{self, Asked, Head, Read};
-use super::timer::Timer;
 use crate::Ingress;
 use crate::client::Client;
 use crate::deliver::{Exchange, TryError};
@@ -24,6 +23,7 @@ use crate::outgoing::Outgoing;
 use crate::respond::Failure;
 use crate::route::HostRoute;
 use crate::scratch;
+use crate::timer::Timer;
 use crate::trace::TraceContext;
 
 /// A plain request on its way.

@@ -14,7 +14,6 @@ mod exchange;
 mod relay;
 mod request;
 mod response;
-mod timer;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,12 +31,12 @@ use crate::idle::Activity;
 use crate::observe::{Arrival, Ledger};
 use crate::respond::{self, Failure};
 use crate::scratch;
+use crate::timer::Timer;
 use crate::trace::TraceContext;
 
 use exchange::{Attempt, Stop};
 use relay::Relay;
 use request::Plain;
-use timer::Timer;
 
 /// How long a client may take for its connection's end.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{Body, Malformed};
 use super::exchange::Answer;
-use super::timer::Timer;
 use crate::lease::Lease;
 use crate::observe::{Ledger, Outcome};
 use crate::outgoing::Outgoing;
 use crate::respond;
 use crate::scratch;
+use crate::timer::Timer;
 
 /// A response that has begun, and all that is held until it ends.
 pub(super) struct Relay {

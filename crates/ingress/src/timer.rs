@@ -1,4 +1,4 @@
-//! The time of a connection's requests, one after the other.
+//! The time of requests, one after the other.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,8 +10,9 @@ use crate::seldom::Seldom;
 /// Ends at the time that was set last.
 ///
 /// A request's time mostly ends later than that of the one before, and long after its response. So the timer itself
-/// stays as it is, and only when it ends looks whether the time has been put off; asking costs next to nothing.
-pub(super) struct Timer {
+/// stays as it is among the thread's timers, and only when it ends looks whether the time has been put off; asking costs
+/// next to nothing.
+pub(crate) struct Timer {
     /// When it is to end.
     at: Instant,
     /// When the timer ends, not later than that; `None` once it has ended.
@@ -20,11 +21,16 @@ pub(super) struct Timer {
 }
 
 impl Timer {
-    pub(super) fn new(at: Instant) -> Self {
+    pub(crate) fn new(at: Instant) -> Self {
         Self { at, armed: Some(at), sleep: Seldom::new(tokio::time::sleep_until(at)) }
     }
 
-    pub(super) fn set(&mut self, at: Instant) {
+    /// When it ends.
+    pub(crate) fn at(&self) -> Instant {
+        self.at
+    }
+
+    pub(crate) fn set(&mut self, at: Instant) {
         self.at = at;
         if self.armed.is_none_or(|armed| at < armed) {
             self.arm();
