@@ -21,7 +21,7 @@ use crate::upstream::Sender;
 
 /// A request's body on its way to an instance.
 pub(crate) struct RequestBody {
-    /// `None` for one that is empty.
+    /// `None` for the copy of one that is empty.
     inner: Option<Incoming>,
     sent: Arc<AtomicU64>,
     /// Bytes that it may have.

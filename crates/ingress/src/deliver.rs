@@ -50,7 +50,7 @@ pub(crate) trait Exchange {
 
 /// Why a try brought no response.
 pub(crate) enum TryError<S> {
-    /// Nothing of the request has reached the instance: another try does no harm.
+    /// The instance has not read the request: another try does no harm.
     NotSent(Failure),
     /// It may have been carried out, or is not to be tried again.
     Over(S),
@@ -82,7 +82,7 @@ impl Ingress {
         }
     }
 
-    /// Has an instance of the revision answer, trying again as long as nothing of the request was sent.
+    /// Has an instance of the revision answer, trying again as long as none has read the request.
     /// `None` as the error asks for a new route.
     async fn try_instances<E: Exchange>(
         &self,

@@ -1,11 +1,17 @@
-//! Whether a request has reached the instance to whose connection it was written.
+//! Whether an instance has read a request that was written to a connection which it then ended.
 //!
 //! An instance may end a connection that it has not used for a while just when the next request is written to it. To
-//! send such a request again does no harm, as none of it was read; to send one again that was read may do it twice.
-//! The kernel knows which it was: the end of a connection acknowledges all that came before it. A reset acknowledges
-//! nothing. It comes where the instance ended the connection without having read all that had come, and so not a whole
-//! request; only an instance that asks for resets (`SO_LINGER` of 0) may have read one. So after a reset a request
-//! counts as unheard only if its method is idempotent: doing it twice is as good as once (RFC 9110, 9.2.2).
+//! send such a request again does no harm, as it was not read; to send one again that was read may do it twice. What can
+//! be known depends on how the connection ended:
+//!
+//! - An end (FIN) acknowledges all that had come before it. If nothing of the request was, then none of it had come. An
+//!   instance that has closed the connection refuses what comes then; one that has ended its own side alone may still
+//!   read it.
+//! - A reset acknowledges nothing. The kernel sends it for a connection that was closed with something unread, so a
+//!   request had not been read to its end. But its beginning may have been, and an instance can ask for a reset
+//!   (`SO_LINGER` of 0) whatever it has read.
+//!
+//! A request whose method is idempotent (doing it twice is as good as once; RFC 9110, 9.2.2) need not be certain.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -13,14 +19,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use http::Method;
 use nix::libc;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+/// How long a refusal of what was sent is waited for, in turns: it takes no longer than an acknowledgement would.
+const TURNS: u32 = 5;
+const TURN: Duration = Duration::from_millis(1);
+
+/// `TCP_CLOSE` of the kernel's tcp_states.h.
+const CLOSED: u8 = 7;
+
 nix::ioctl_read_bad!(output_queue, libc::TIOCOUTQ, libc::c_int);
 
-/// Bytes that the other end has not acknowledged (`SIOCOUTQ` in the kernel's sockios.h); 0 if that cannot be known.
+/// Bytes that the other end has not acknowledged (`SIOCOUTQ` of the kernel's sockios.h); 0 if that cannot be known.
 fn unacknowledged(stream: &TcpStream) -> u64 {
     let mut bytes = 0;
     // SAFETY: the kernel writes one int to where the pointer points, and the socket is open as long as `stream` is.
@@ -28,29 +43,73 @@ fn unacknowledged(stream: &TcpStream) -> u64 {
     known.ok().and_then(|_| u64::try_from(bytes).ok()).unwrap_or(0)
 }
 
-/// Whether an instance that has ended a connection had got none of the last `sent` bytes by then. For the meaning after
-/// a reset see the module's page.
-pub(crate) fn was_unheard(stream: &TcpStream, sent: usize) -> bool {
-    unacknowledged(stream) >= sent as u64
+/// Whether nothing can come or go on a connection any more.
+fn is_closed(stream: &TcpStream) -> bool {
+    let mut state = 0_u8;
+    let mut length: libc::socklen_t = 1;
+    // SAFETY: the kernel writes at most `length` bytes, of which the first is `tcpi_state`, to where the pointer points;
+    // the socket is open as long as `stream` is.
+    let known = unsafe {
+        let place = (&raw mut state).cast();
+        libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length)
+    };
+    known == 0 && length == 1 && state == CLOSED
 }
 
-/// What is known of the bytes that were written to a connection.
-#[derive(Default)]
+/// How an instance ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By an end.
+    Closed,
+    /// By a reset.
+    Reset,
+}
+
+/// Whether an instance that has ended a connection has not read the last `sent` bytes, which are a request with this
+/// method, or may be sent it again all the same.
+pub(crate) async fn was_unread(stream: &TcpStream, sent: usize, end: End, method: &Method) -> bool {
+    match end {
+        End::Reset => method.is_idempotent(),
+        End::Closed if unacknowledged(stream) < sent as u64 => false,
+        End::Closed => method.is_idempotent() || was_refused(stream).await,
+    }
+}
+
+async fn was_refused(stream: &TcpStream) -> bool {
+    for _ in 0..TURNS {
+        if is_closed(stream) {
+            return true;
+        }
+        tokio::time::sleep(TURN).await;
+    }
+    is_closed(stream)
+}
+
+/// What is known of the bytes that passed on a connection.
 pub(crate) struct Heard {
     written: AtomicU64,
-    /// How many of them were not acknowledged when the other end ended the connection.
-    unheard: AtomicU64,
+    read: AtomicU64,
+    /// How many of those that were written may have been read, once the other end has ended the connection.
+    reached: AtomicU64,
+}
+
+/// A moment of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Mark {
+    written: u64,
+    read: u64,
 }
 
 impl Heard {
-    /// Bytes that were written so far.
-    pub(crate) fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+    /// Now.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { written: self.written.load(Ordering::Relaxed), read: self.read.load(Ordering::Relaxed) }
     }
 
-    /// Whether the other end, which has ended the connection, had got no byte that was written after the first `before`.
-    pub(crate) fn nothing_since(&self, before: u64) -> bool {
-        self.unheard.load(Ordering::Relaxed) >= self.written().saturating_sub(before)
+    /// Whether the other end has ended the connection without having read or said anything since then. After a reset
+    /// that is as certain as an idempotent request needs it.
+    pub(crate) fn is_untouched_since(&self, mark: Mark) -> bool {
+        self.reached.load(Ordering::Relaxed) <= mark.written && self.read.load(Ordering::Relaxed) == mark.read
     }
 }
 
@@ -62,7 +121,8 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new(stream: TcpStream) -> (Self, Arc<Heard>) {
-        let heard = Arc::<Heard>::default();
+        let (written, read, reached) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        let heard = Arc::new(Heard { written, read, reached });
         (Self { stream, heard: heard.clone() }, heard)
     }
 
@@ -78,8 +138,13 @@ impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.remaining();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        if read.is_err() || buffer.remaining() == before && before > 0 {
-            self.heard.unheard.store(unacknowledged(&self.stream), Ordering::Relaxed);
+        match (&read, before - buffer.remaining()) {
+            (Err(_), _) => self.heard.reached.store(0, Ordering::Relaxed),
+            (Ok(()), 0) if before > 0 => {
+                let written = self.heard.written.load(Ordering::Relaxed);
+                self.heard.reached.store(written.saturating_sub(unacknowledged(&self.stream)), Ordering::Relaxed);
+            }
+            (Ok(()), bytes) => drop(self.heard.read.fetch_add(bytes as u64, Ordering::Relaxed)),
         }
         Poll::Ready(read)
     }
@@ -136,41 +201,67 @@ mod tests {
         (ours, theirs)
     }
 
-    #[tokio::test]
-    async fn s08_what_is_written_to_an_ended_connection_is_unheard() {
+    /// Whether a request is taken for unread that meets an end of a connection: the instance's own words.
+    async fn ended_by(method: Method, end: impl AsyncFnOnce(TcpStream) -> Option<TcpStream>) -> bool {
         let (mut ours, theirs) = connection().await;
-        drop(theirs);
+        let left = end(theirs).await;
         ours.write_all(b"second").await.unwrap();
         assert_eq!(ours.read(&mut [0; 9]).await.unwrap(), 0);
-        assert!(was_unheard(&ours, 6));
+        let unread = was_unread(&ours, 6, End::Closed, &method).await;
+        drop(left);
+        unread
     }
 
     #[tokio::test]
-    async fn s08_what_was_read_is_heard() {
-        let (mut ours, mut theirs) = connection().await;
-        ours.write_all(b"second").await.unwrap();
-        theirs.read_exact(&mut [0; 6]).await.unwrap();
-        drop(theirs);
-        assert_eq!(ours.read(&mut [0; 9]).await.unwrap(), 0);
-        assert!(!was_unheard(&ours, 6));
-    }
-
-    #[tokio::test]
-    async fn s08_a_watched_connection_tells_them_apart() {
-        for read in [false, true] {
-            let (ours, mut theirs) = connection().await;
-            let (mut ours, heard) = Watched::new(ours);
-            if !read {
-                theirs.shutdown().await.unwrap();
-                drop(theirs);
-                ours.write_all(b"second").await.unwrap();
-            } else {
-                ours.write_all(b"second").await.unwrap();
-                theirs.read_exact(&mut [0; 6]).await.unwrap();
-                drop(theirs);
-            }
-            assert_eq!(ours.read(&mut [0; 9]).await.unwrap(), 0);
-            assert_eq!((heard.written(), heard.nothing_since(0)), (6, !read));
+    async fn s08_what_a_closed_connection_was_sent_is_unread() {
+        for method in [Method::GET, Method::POST] {
+            assert!(ended_by(method, async |_| None).await);
         }
+    }
+
+    #[tokio::test]
+    async fn s08_what_a_connection_that_is_closed_on_one_side_was_sent_may_be_read() {
+        let half = async |mut theirs: TcpStream| {
+            theirs.shutdown().await.unwrap();
+            Some(theirs)
+        };
+        assert!(!ended_by(Method::POST, half).await);
+    }
+
+    #[tokio::test]
+    async fn s08_what_was_read_before_an_end_is_read() {
+        for method in [Method::GET, Method::POST] {
+            let (mut ours, mut theirs) = connection().await;
+            ours.write_all(b"second").await.unwrap();
+            theirs.read_exact(&mut [0; 6]).await.unwrap();
+            drop(theirs);
+            assert_eq!(ours.read(&mut [0; 9]).await.unwrap(), 0);
+            assert!(!was_unread(&ours, 6, End::Closed, &method).await, "{method}");
+        }
+    }
+
+    /// What a watched connection says of a second request; `end` is what the instance does before and after it comes.
+    async fn watched(before: impl AsyncFnOnce(TcpStream) -> Option<TcpStream>) -> bool {
+        let (ours, theirs) = connection().await;
+        let (mut ours, heard) = Watched::new(ours);
+        let mark = heard.mark();
+        let left = before(theirs).await;
+        ours.write_all(b"second").await.unwrap();
+        assert!(!heard.is_untouched_since(mark));
+        if let Some(mut left) = left {
+            left.read_exact(&mut [0; 3]).await.unwrap();
+            left.write_all(b"an").await.unwrap();
+            ours.read_exact(&mut [0; 2]).await.unwrap();
+        }
+        // An end or a reset.
+        let _ = ours.read(&mut [0; 9]).await;
+        heard.is_untouched_since(mark)
+    }
+
+    #[tokio::test]
+    async fn s08_a_watched_connection_tells_what_was_read() {
+        assert!(watched(async |_| None).await);
+        // It reads half of the request, begins to answer and leaves the rest.
+        assert!(!watched(async |theirs| Some(theirs)).await);
     }
 }

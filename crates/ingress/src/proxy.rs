@@ -22,10 +22,10 @@ use crate::observe::{Arrival, Ledger};
 use crate::respond::{self, Failure};
 use crate::route::HostRoute;
 use crate::trace::TraceContext;
-use crate::upstream::Sender;
+use crate::upstream::{OpenError, Sender};
 use crate::{Ingress, affinity, headers, upgrade};
 
-/// A request on its way, kept so that it can be tried again while nothing of it was sent.
+/// A request on its way, kept so that it can be tried again while nothing of it has reached an instance.
 struct Outbound {
     /// Taken when it is sent; it comes back if nothing of it reached the instance.
     request: Option<Request<RequestBody>>,
@@ -168,31 +168,33 @@ async fn send(
     instance: &Instance,
     slot: &mut Option<Request<RequestBody>>,
 ) -> Result<Answer, TryError<Failure>> {
-    // A connection that was kept may be ended just now; a new one tells whether the instance serves.
-    for kept in [true, false] {
-        let mut sender = match instance.connection(kept, &*ingress.connect, &ingress.settings).await {
-            Ok(sender) => sender,
-            Err(error) => {
-                tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
-                return Err(TryError::NotSent(Failure::Unreachable));
-            }
-        };
-        let Some(request) = slot.take() else { break };
+    let unreachable = |error: OpenError| {
+        tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
+        TryError::NotSent(Failure::Unreachable)
+    };
+    let mut sender = instance.connection(&*ingress.connect, &ingress.settings).await.map_err(unreachable)?;
+    while let Some(request) = slot.take() {
+        let kept = sender.is_kept();
         let copy = if kept { copy(&request) } else { None };
         match sender.send(request).await {
             Ok(response) => return Ok((sender, response)),
             Err(mut error) => {
-                *slot = error.take_message().or_else(|| copy.filter(|_| sender.was_unheard()));
+                *slot = error.take_message().or_else(|| copy.filter(|_| sender.is_untouched()));
                 if slot.is_none() {
                     return Err(TryError::Over(broken(error.error())));
                 }
             }
         }
+        if !kept {
+            break;
+        }
+        // It may just have been ended for want of requests; a new one tells whether the instance serves.
+        sender = instance.new_connection(&*ingress.connect, &ingress.settings).await.map_err(unreachable)?;
     }
     Err(TryError::NotSent(Failure::ConnectionLost))
 }
 
-/// The same request once more, if it has no body and may be sent again after a reset.
+/// The same request once more, if it is idempotent and has no body.
 fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     let body = request.body().copy().filter(|_| request.method().is_idempotent())?;
     let mut copy = Request::new(body);

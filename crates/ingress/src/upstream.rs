@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::body::RequestBody;
 use crate::coarse;
-use crate::heard::{Heard, Watched};
+use crate::heard::{Heard, Mark, Watched};
 use crate::instance::Instance;
 use crate::settings::Settings;
 use crate::workers;
@@ -38,7 +38,7 @@ pub trait Connect: Send + Sync + 'static {
     fn set_cpu(&self, instance: &InstanceId, allocated: bool);
 }
 
-/// Why there is no connection. Nothing of the request has been sent.
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
     /// The instance does not take the connection.
@@ -132,8 +132,10 @@ impl<C> Unused<C> {
 pub(crate) struct Http1 {
     sender: http1::SendRequest<RequestBody>,
     heard: Arc<Heard>,
-    /// Bytes that had been written to it before its last request.
-    before: u64,
+    /// Before its last request.
+    mark: Mark,
+    /// Whether it has carried a request before this one.
+    kept: bool,
     /// The thread that drives it.
     worker: usize,
 }
@@ -153,16 +155,21 @@ impl Sender {
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self {
             Self::Http1(connection) => {
-                connection.before = connection.heard.written();
+                connection.mark = connection.heard.mark();
                 connection.sender.try_send_request(request).await
             }
             Self::H2c(sender) => sender.try_send_request(request).await,
         }
     }
 
-    /// Whether the instance had ended the connection before it got anything of the last request.
-    pub(crate) fn was_unheard(&self) -> bool {
-        matches!(self, Self::Http1(connection) if connection.heard.nothing_since(connection.before))
+    /// Whether the instance may have ended it for want of requests, just when the next one came.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self, Self::Http1(connection) if connection.kept)
+    }
+
+    /// Whether the instance has ended it without having read the last request, as far as an idempotent one needs that.
+    pub(crate) fn is_untouched(&self) -> bool {
+        matches!(self, Self::Http1(connection) if connection.heard.is_untouched_since(connection.mark))
     }
 }
 
@@ -213,7 +220,7 @@ impl Connections {
     }
 
     fn keep(&self, connection: Http1) {
-        self.shelves[connection.worker].unused.keep(connection, self.keep_alive);
+        self.shelves[connection.worker].unused.keep(Http1 { kept: true, ..connection }, self.keep_alive);
     }
 }
 
@@ -225,25 +232,17 @@ impl Shelf {
 }
 
 impl Instance {
-    /// A connection that can take a request: an unused one if `kept`, the shared one, or a new one.
-    pub(crate) async fn connection(
-        &self,
-        kept: bool,
-        connect: &dyn Connect,
-        settings: &Settings,
-    ) -> Result<Sender, OpenError> {
+    /// A connection that can take a request: an unused one, the shared one, or a new one.
+    pub(crate) async fn connection(&self, connect: &dyn Connect, settings: &Settings) -> Result<Sender, OpenError> {
         // With little to do another thread's is better than a new one; with much, each thread soon has its own.
         let alone = self.in_flight() <= 1;
         match self.ingress().protocol {
-            Protocol::Http1 => match kept.then(|| self.connections.take_unused(alone)).flatten() {
+            Protocol::Http1 => match self.connections.take_unused(alone) {
                 Some(connection) => Ok(Sender::Http1(connection)),
-                None => {
-                    let stream = match kept.then(|| self.connections.take_plain(alone)).flatten() {
-                        Some(stream) => stream,
-                        None => self.open(connect, settings).await?,
-                    };
-                    self.begin_http1(stream).await.map(Sender::Http1)
-                }
+                None => match self.connections.take_plain(alone) {
+                    Some(stream) => self.begin_http1(stream, true).await,
+                    None => self.new_connection(connect, settings).await,
+                },
             },
             Protocol::H2c => match self.connections.own().shared() {
                 Some(sender) => Ok(Sender::H2c(sender)),
@@ -252,18 +251,19 @@ impl Instance {
         }
     }
 
-    /// A connection for `lane` that this thread drives: an unused one if `kept`, or a new one.
-    pub(crate) async fn plain(
-        &self,
-        kept: bool,
-        connect: &dyn Connect,
-        settings: &Settings,
-    ) -> Result<TcpStream, OpenError> {
-        let alone = self.in_flight() <= 1;
-        if kept && let Some(stream) = self.connections.take_plain(alone) {
-            return Ok(stream);
-        }
-        if alone {
+    /// A new connection for one HTTP/1.1 request after the other.
+    pub(crate) async fn new_connection(&self, connect: &dyn Connect, settings: &Settings) -> Result<Sender, OpenError> {
+        self.begin_http1(self.open(connect, settings).await?, false).await
+    }
+
+    /// An unused connection for `lane`, which this thread drives from now on.
+    pub(crate) fn kept_plain(&self) -> Option<TcpStream> {
+        self.connections.take_plain(self.in_flight() <= 1)
+    }
+
+    /// A new connection for `lane` that this thread drives.
+    pub(crate) async fn new_plain(&self, connect: &dyn Connect, settings: &Settings) -> Result<TcpStream, OpenError> {
+        if self.in_flight() <= 1 {
             // A container that serves one connection at a time would take none besides it.
             self.connections.shelves.iter().for_each(|shelf| shelf.unused.clear());
         }
@@ -287,7 +287,7 @@ impl Instance {
         Ok(stream)
     }
 
-    async fn begin_http1(&self, stream: TcpStream) -> Result<Http1, OpenError> {
+    async fn begin_http1(&self, stream: TcpStream, kept: bool) -> Result<Sender, OpenError> {
         let (stream, heard) = Watched::new(stream);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(OpenError::Handshake)?;
         let id = self.id().clone();
@@ -296,7 +296,8 @@ impl Instance {
                 tracing::debug!(instance = %id, %error, "connection to an instance ended");
             }
         });
-        Ok(Http1 { sender, heard, before: 0, worker: workers::current() })
+        let mark = heard.mark();
+        Ok(Sender::Http1(Http1 { sender, heard, mark, kept, worker: workers::current() }))
     }
 
     async fn open_shared(

@@ -16,8 +16,9 @@ use super::response::{self, Asked, Head, Read};
 use crate::Ingress;
 use crate::client::Client;
 use crate::deliver::{Exchange, TryError};
-use crate::heard::was_unheard;
+use crate::heard::{End, was_unread};
 use crate::idle::Activity;
+use crate::instance::Instance;
 use crate::lease::Lease;
 use crate::outgoing::Outgoing;
 use crate::respond::Failure;
@@ -126,24 +127,7 @@ impl Exchange for Attempt<'_> {
         }
         instance.work(&*ingress.connect);
         let (plain, activity, outbound) = (self.plain, self.activity, &mut self.outbound);
-        let attempt = async {
-            // A connection that was kept may be ended just now; a new one tells whether the instance serves.
-            for kept in [true, false] {
-                let stream = match instance.plain(kept, &*ingress.connect, &ingress.settings).await {
-                    Ok(stream) => Some(stream),
-                    Err(error) => {
-                        tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
-                        return Err(TryError::NotSent(Failure::Unreachable));
-                    }
-                };
-                let request = &mut *outbound;
-                match (Trip { stream, request, plain, activity, begun: Vec::new(), skipped: 0 }).await {
-                    Err(TryError::NotSent(_)) => {}
-                    result => return result,
-                }
-            }
-            Err(TryError::NotSent(Failure::ConnectionLost))
-        };
+        let attempt = try_connections(ingress, instance, plain, activity, outbound);
         let result = tokio::select! {
             // The time first: an instance that sends without a pause would leave it no turn.
             biased;
@@ -165,6 +149,49 @@ impl Exchange for Attempt<'_> {
     }
 }
 
+/// Sends a request to an instance on a connection that was kept, and if the instance has just ended that, on a new one,
+/// which also tells whether the instance serves.
+async fn try_connections(
+    ingress: &Ingress,
+    instance: &Instance,
+    plain: &Plain,
+    activity: &Activity,
+    request: &mut Outgoing,
+) -> Result<Answer, TryError<Stop>> {
+    let mut stream = instance.kept_plain();
+    loop {
+        let kept = stream.is_some();
+        if !kept {
+            stream = Some(open(ingress, instance).await?);
+        }
+        let trip =
+            Trip { stream, request: &mut *request, plain, activity, begun: Vec::new(), skipped: 0, refused: false };
+        let (ended, end) = match trip.await {
+            Ok(answer) => return Ok(answer),
+            Err(Broken::Failed(failure)) => return Err(failed(failure)),
+            Err(Broken::Ended(stream, end)) => (stream, end),
+        };
+        let sent = request.written();
+        // A new connection that is reset was not ended for want of requests.
+        let may_ask = kept || end == End::Closed;
+        if sent > 0 && !(may_ask && was_unread(&ended, sent, end, &plain.method).await) {
+            return Err(failed(Failure::ConnectionLost));
+        }
+        request.rewind();
+        if !kept {
+            return Err(TryError::NotSent(Failure::ConnectionLost));
+        }
+        stream = None;
+    }
+}
+
+async fn open(ingress: &Ingress, instance: &Instance) -> Result<TcpStream, TryError<Stop>> {
+    instance.new_plain(&*ingress.connect, &ingress.settings).await.map_err(|error| {
+        tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
+        TryError::NotSent(Failure::Unreachable)
+    })
+}
+
 fn failed(failure: Failure) -> TryError<Stop> {
     TryError::Over(Stop::Failed { failure, body_sent: 0 })
 }
@@ -180,51 +207,64 @@ struct Trip<'a> {
     begun: Vec<u8>,
     /// Bytes that only announced the response.
     skipped: usize,
+    /// Whether the instance has refused some of the request.
+    refused: bool,
+}
+
+/// Why a trip brings no answer.
+enum Broken {
+    /// What the instance says is no answer.
+    Failed(Failure),
+    /// The instance has ended the connection before it said anything.
+    Ended(TcpStream, End),
 }
 
 impl Future for Trip<'_> {
-    type Output = Result<Answer, TryError<Stop>>;
+    type Output = Result<Answer, Broken>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { stream: slot, request, plain, activity, begun, skipped } = &mut *self;
-        let Some(stream) = slot.as_mut() else { return Poll::Ready(Err(failed(Failure::ConnectionLost))) };
+        let Self { stream: slot, request, plain, activity, begun, skipped, refused } = &mut *self;
+        let Some(stream) = slot.as_mut() else { return Poll::Ready(Err(Broken::Failed(Failure::ConnectionLost))) };
         // What has come before the request is no answer to it: the instance is closing the connection.
-        if request.written() == 0 && scratch::poll_read(Pin::new(&mut *stream), cx, |_, _| ()).is_ready() {
-            return Poll::Ready(Err(TryError::NotSent(Failure::ConnectionLost)));
-        }
-        if let Poll::Ready(Err(error)) = request.poll_write(Pin::new(stream), cx) {
+        let early = request.written() == 0 && scratch::poll_read(Pin::new(&mut *stream), cx, |_, _| ()).is_ready();
+        if !early && let Poll::Ready(Err(error)) = request.poll_write(Pin::new(&mut *stream), cx) {
             tracing::debug!(%error, "an instance does not take a request");
-            if request.written() == 0 {
-                return Poll::Ready(Err(TryError::NotSent(Failure::ConnectionLost)));
-            }
             // It may have answered before it ended the connection.
+            *refused = true;
         }
-        loop {
+        let mut end = (early || *refused && request.written() == 0).then_some(End::Closed);
+        while end.is_none() {
             let asked = Asked { head: plain.method == Method::HEAD, close: plain.close || activity.is_ending() };
-            let mut ended = false;
             let read = ready!(scratch::poll_read(Pin::new(&mut *stream), cx, |_, read| {
-                ended = match read {
-                    Ok(bytes) => bytes.is_empty(),
-                    // See `heard`: a reset says less than an end.
-                    Err(_) => plain.method.is_idempotent(),
+                end = match read {
+                    Ok([]) if !*refused => Some(End::Closed),
+                    Ok([]) | Err(_) => Some(End::Reset),
+                    Ok(_) => None,
                 };
                 piece(read, begun, skipped, asked)
             }));
-            let (head, out, taken) = match read {
-                Ok(Some(answered)) => answered,
-                Ok(None) => continue,
-                Err(failure) if request.written() == 0 || ended && was_unheard(stream, request.written()) => {
-                    request.rewind();
-                    return Poll::Ready(Err(TryError::NotSent(failure)));
+            match read {
+                Ok(None) => {}
+                Ok(Some((head, out, taken))) => {
+                    let Some(stream) = slot.take() else { break };
+                    let request_head = request.len() - plain.body.len();
+                    let request = std::mem::take(*request);
+                    return Poll::Ready(Ok(Answer {
+                        head,
+                        close: asked.close,
+                        stream,
+                        request,
+                        request_head,
+                        out,
+                        taken,
+                    }));
                 }
-                Err(failure) => return Poll::Ready(Err(failed(failure))),
-            };
-            let Some(stream) = slot.take() else { return Poll::Ready(Err(failed(Failure::ConnectionLost))) };
-            let request_head = request.len() - plain.body.len();
-            let request = std::mem::take(*request);
-            let close = asked.close;
-            return Poll::Ready(Ok(Answer { head, close, stream, request, request_head, out, taken }));
+                Err(_) if end.is_some() && begun.is_empty() && *skipped == 0 => {}
+                Err(failure) => return Poll::Ready(Err(Broken::Failed(failure))),
+            }
         }
+        let ended = slot.take().zip(end).map(|(stream, end)| Broken::Ended(stream, end));
+        Poll::Ready(Err(ended.unwrap_or(Broken::Failed(Failure::ConnectionLost))))
     }
 }
 
