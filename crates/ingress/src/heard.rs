@@ -4,9 +4,10 @@
 //! send such a request again does no harm, as it was not read; to send one again that was read may do it twice. What can
 //! be known depends on how the connection ended:
 //!
-//! - An end (FIN) acknowledges all that had come before it. If nothing of the request was, then none of it had come. An
-//!   instance that has closed the connection refuses what comes then; one that has ended its own side alone may still
-//!   read it.
+//! - An end (FIN) acknowledges all that had come before it. If nothing of the request was, then none of it had come. The
+//!   kernel of an instance that has closed the connection refuses at once what comes then. One that has ended its own side
+//!   alone may still read the request; if it then closes the connection that looks the same where it takes less time than
+//!   a refusal and than the acknowledgement.
 //! - A reset acknowledges nothing. The kernel sends it for a connection that was closed with something unread, so a
 //!   request had not been read to its end. But its beginning may have been, and an instance can ask for a reset
 //!   (`SO_LINGER` of 0) whatever it has read.
@@ -26,9 +27,8 @@ use nix::libc;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How long a refusal of what was sent is waited for, in turns: it takes no longer than an acknowledgement would.
-const TURNS: u32 = 5;
-const TURN: Duration = Duration::from_millis(1);
+/// How long a refusal of what was sent is waited for. Instances are on this machine: mostly it is there before anyone asks.
+const REFUSAL: Duration = Duration::from_millis(1);
 
 /// `TCP_CLOSE` of the kernel's tcp_states.h.
 const CLOSED: u8 = 7;
@@ -61,7 +61,7 @@ fn is_closed(stream: &TcpStream) -> bool {
 pub(crate) enum End {
     /// By an end.
     Closed,
-    /// By a reset.
+    /// By a reset, or in another way that says nothing.
     Reset,
 }
 
@@ -70,19 +70,14 @@ pub(crate) enum End {
 pub(crate) async fn was_unread(stream: &TcpStream, sent: usize, end: End, method: &Method) -> bool {
     match end {
         End::Reset => method.is_idempotent(),
-        End::Closed if unacknowledged(stream) < sent as u64 => false,
-        End::Closed => method.is_idempotent() || was_refused(stream).await,
-    }
-}
-
-async fn was_refused(stream: &TcpStream) -> bool {
-    for _ in 0..TURNS {
-        if is_closed(stream) {
-            return true;
+        End::Closed if method.is_idempotent() => unacknowledged(stream) >= sent as u64,
+        End::Closed => {
+            if !is_closed(stream) {
+                tokio::time::sleep(REFUSAL).await;
+            }
+            is_closed(stream) && unacknowledged(stream) >= sent as u64
         }
-        tokio::time::sleep(TURN).await;
     }
-    is_closed(stream)
 }
 
 /// What is known of the bytes that passed on a connection.
@@ -127,8 +122,11 @@ impl Watched {
     }
 
     fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.heard.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        match &written {
+            Poll::Ready(Ok(bytes)) => drop(self.heard.written.fetch_add(*bytes as u64, Ordering::Relaxed)),
+            // It takes the place of the reset that a read would tell.
+            Poll::Ready(Err(_)) => self.heard.reached.store(0, Ordering::Relaxed),
+            Poll::Pending => {}
         }
         written
     }
@@ -182,6 +180,7 @@ impl AsyncWrite for Watched {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use nix::sys::socket::sockopt::Linger;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -229,6 +228,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn s08_what_was_read_after_one_side_was_closed_is_read() {
+        let (mut ours, mut theirs) = connection().await;
+        theirs.shutdown().await.unwrap();
+        ours.write_all(&[b'-'; 16_000]).await.unwrap();
+        theirs.read_exact(&mut [0; 200]).await.unwrap();
+        drop(theirs);
+        assert_eq!(ours.read(&mut [0; 9]).await.unwrap(), 0);
+        assert!(is_closed(&ours) && !was_unread(&ours, 16_000, End::Closed, &Method::POST).await);
+    }
+
+    #[tokio::test]
     async fn s08_what_was_read_before_an_end_is_read() {
         for method in [Method::GET, Method::POST] {
             let (mut ours, mut theirs) = connection().await;
@@ -240,7 +250,7 @@ mod tests {
         }
     }
 
-    /// What a watched connection says of a second request; `end` is what the instance does before and after it comes.
+    /// Whether a second request is taken for unread. `before` is what the instance does before that comes.
     async fn watched(before: impl AsyncFnOnce(TcpStream) -> Option<TcpStream>) -> bool {
         let (ours, theirs) = connection().await;
         let (mut ours, heard) = Watched::new(ours);
@@ -256,6 +266,17 @@ mod tests {
         // An end or a reset.
         let _ = ours.read(&mut [0; 9]).await;
         heard.is_untouched_since(mark)
+    }
+
+    #[tokio::test]
+    async fn s08_a_watched_connection_that_was_reset_before_a_request_is_untouched() {
+        let (ours, theirs) = connection().await;
+        let (mut ours, heard) = Watched::new(ours);
+        let mark = heard.mark();
+        nix::sys::socket::setsockopt(&theirs, Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
+        drop(theirs);
+        ours.write_all(b"second").await.unwrap_err();
+        assert!(heard.is_untouched_since(mark));
     }
 
     #[tokio::test]

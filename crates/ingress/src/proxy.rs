@@ -25,9 +25,9 @@ use crate::trace::TraceContext;
 use crate::upstream::{OpenError, Sender};
 use crate::{Ingress, affinity, headers, upgrade};
 
-/// A request on its way, kept so that it can be tried again while nothing of it has reached an instance.
+/// A request on its way, kept so that it can be tried again while no instance has read it.
 struct Outbound {
-    /// Taken when it is sent; it comes back if nothing of it reached the instance.
+    /// Taken when it is sent; it comes back if the instance has not read it.
     request: Option<Request<RequestBody>>,
     client: Arc<Client>,
     host: Authority,
@@ -161,8 +161,8 @@ impl Exchange for Outbound {
     }
 }
 
-/// Sends a request to an instance and waits for the response's headers. The request is back in its slot if nothing of it
-/// has reached the instance.
+/// Sends a request to an instance and waits for the response's headers. The request is back in its slot if the instance
+/// has not read it.
 async fn send(
     ingress: &Ingress,
     instance: &Instance,
