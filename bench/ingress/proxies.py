@@ -52,7 +52,7 @@ HAPROXY = """
 global
   maxconn 8000
   nbthread {cores}
-  log 127.0.0.1:{syslog} format raw local0
+  log stdout format raw local0
 defaults
   mode http
   log global
@@ -92,10 +92,11 @@ def inside(pid):
 class Proxy:
     """A proxy in the container's network namespace, or the container itself."""
 
-    def __init__(self, name, pid, port, grpc, command=None):
+    def __init__(self, name, pid, port, grpc, command=None, output=None):
         self.name, self.enter = name, inside(pid)
         self.address, self.grpc = f"127.0.0.1:{port}", f"127.0.0.1:{grpc}"
-        self.process = subprocess.Popen([*self.enter, *command], start_new_session=True) if command else None
+        out = open(output, "ab") if output else None
+        self.process = subprocess.Popen([*self.enter, *command], start_new_session=True, stdout=out) if command else None
         if command:
             time.sleep(1)
             if self.process.poll() is not None:
@@ -154,8 +155,9 @@ def start(folder, pid, port):
     """nginx, HAProxy and none, before the container whose first process is `pid`."""
     values = {"folder": folder, "http1": port, "cores": os.cpu_count()}
     (folder / "nginx.conf").write_text(NGINX.format(port=18081, grpc=18082, **values))
-    (folder / "haproxy.cfg").write_text(HAPROXY.format(port=18083, grpc=18084, syslog=18085, **values))
+    (folder / "haproxy.cfg").write_text(HAPROXY.format(port=18083, grpc=18084, **values))
     subprocess.run([*inside(pid), "nft", "-f", "-"], input=FILTER, text=True, check=True)
     yield Proxy("direct", pid, port, port)
     yield Proxy("nginx", pid, 18081, 18082, ["nginx", "-c", str(folder / "nginx.conf")])
-    yield Proxy("HAProxy", pid, 18083, 18084, ["haproxy", "-q", "-db", "-f", str(folder / "haproxy.cfg")])
+    yield Proxy("HAProxy", pid, 18083, 18084, ["haproxy", "-q", "-db", "-f", str(folder / "haproxy.cfg")],
+                folder / "haproxy-access.log")
