@@ -1,14 +1,17 @@
 //! Deliver: finds the revision and the instance that answer a request, and tries again while none has got it.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Client;
+use crate::instance::Instance;
 use crate::lease::Lease;
 use crate::observe::Ledger;
 use crate::pool::{NoLease, Pool};
 use crate::respond::Failure;
 use crate::route::HostRoute;
+use crate::upstream::OpenError;
 use crate::{Ingress, origin};
 
 /// Pauses before a request that reached no instance is tried again. The first is none: there may be
@@ -54,6 +57,14 @@ pub(crate) enum TryError<S> {
     NotSent(Failure),
     /// It may have been carried out, or is not to be tried again.
     Over(S),
+}
+
+impl<S> TryError<S> {
+    /// There is no connection to the instance.
+    pub(crate) fn unreachable(instance: &Instance, error: &OpenError) -> Self {
+        tracing::debug!(instance = %instance.id(), error = error as &dyn Error, "no connection");
+        Self::NotSent(Failure::Unreachable)
+    }
 }
 
 impl Ingress {

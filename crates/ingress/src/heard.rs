@@ -109,12 +109,12 @@ impl Heard {
 }
 
 /// A connection to an instance that keeps count of what it is sent.
-pub(crate) struct Watched {
+pub(crate) struct Counted {
     stream: TcpStream,
     heard: Arc<Heard>,
 }
 
-impl Watched {
+impl Counted {
     pub(crate) fn new(stream: TcpStream) -> (Self, Arc<Heard>) {
         let (written, read, reached) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(u64::MAX));
         let heard = Arc::new(Heard { written, read, reached });
@@ -132,7 +132,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.remaining();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
@@ -148,7 +148,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.count(written)
@@ -260,7 +260,7 @@ mod tests {
     /// Whether a second request is taken for unread. `before` is what the instance does before that comes.
     async fn watched(before: impl AsyncFnOnce(TcpStream) -> Option<TcpStream>) -> bool {
         let (ours, theirs) = connection().await;
-        let (mut ours, heard) = Watched::new(ours);
+        let (mut ours, heard) = Counted::new(ours);
         let mark = heard.mark();
         let left = before(theirs).await;
         ours.write_all(b"second").await.unwrap();
@@ -278,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn s08_a_watched_connection_that_was_reset_before_a_request_is_untouched() {
         let (ours, theirs) = connection().await;
-        let (mut ours, heard) = Watched::new(ours);
+        let (mut ours, heard) = Counted::new(ours);
         let mark = heard.mark();
         nix::sys::socket::setsockopt(&theirs, Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
         drop(theirs);

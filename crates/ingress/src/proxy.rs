@@ -22,7 +22,7 @@ use crate::observe::{Arrival, Ledger};
 use crate::respond::{self, Failure};
 use crate::route::HostRoute;
 use crate::trace::TraceContext;
-use crate::upstream::{OpenError, Sender};
+use crate::upstream::Sender;
 use crate::{Ingress, affinity, headers, upgrade};
 
 /// A request on its way, kept so that it can be tried again while no instance has read it.
@@ -168,10 +168,7 @@ async fn send(
     instance: &Instance,
     slot: &mut Option<Request<RequestBody>>,
 ) -> Result<Answer, TryError<Failure>> {
-    let unreachable = |error: OpenError| {
-        tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
-        TryError::NotSent(Failure::Unreachable)
-    };
+    let unreachable = |error| TryError::unreachable(instance, &error);
     let mut sender = instance.connection(&*ingress.connect, &ingress.settings).await.map_err(unreachable)?;
     while let Some(request) = slot.take() {
         let kept = sender.is_kept();

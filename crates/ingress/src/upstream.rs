@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::body::RequestBody;
 use crate::coarse;
-use crate::heard::{Heard, Mark, Watched};
+use crate::heard::{Counted, Heard, Mark};
 use crate::instance::Instance;
 use crate::settings::Settings;
 use crate::workers;
@@ -288,7 +288,7 @@ impl Instance {
     }
 
     async fn begin_http1(&self, stream: TcpStream, kept: bool) -> Result<Sender, OpenError> {
-        let (stream, heard) = Watched::new(stream);
+        let (stream, heard) = Counted::new(stream);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(OpenError::Handshake)?;
         let id = self.id().clone();
         tokio::spawn(async move {

@@ -1,6 +1,5 @@
 //! A plain request's try on an instance, up to its response's head.
 
-use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -162,7 +161,8 @@ async fn try_connections(
     loop {
         let kept = stream.is_some();
         if !kept {
-            stream = Some(open(ingress, instance).await?);
+            let opened = instance.new_plain(&*ingress.connect, &ingress.settings).await;
+            stream = Some(opened.map_err(|error| TryError::unreachable(instance, &error))?);
         }
         let trip =
             Trip { stream, request: &mut *request, plain, activity, begun: Vec::new(), skipped: 0, refused: false };
@@ -183,13 +183,6 @@ async fn try_connections(
         }
         stream = None;
     }
-}
-
-async fn open(ingress: &Ingress, instance: &Instance) -> Result<TcpStream, TryError<Stop>> {
-    instance.new_plain(&*ingress.connect, &ingress.settings).await.map_err(|error| {
-        tracing::debug!(instance = %instance.id(), error = &error as &dyn Error, "no connection");
-        TryError::NotSent(Failure::Unreachable)
-    })
 }
 
 fn failed(failure: Failure) -> TryError<Stop> {
